@@ -15,6 +15,7 @@ from providers.outcomes import Cause, FailureClass, NotAttempted, Refused, Unkno
 from providers.reply_words import (
     ACCOUNT_TOPICS,
     DEFAULT_WAIT,
+    EARLIER_WAIT,
     HOURLY_WAIT,
     MAX_WAIT,
     Topic,
@@ -68,6 +69,14 @@ def judge_status(
     """
     code, asked = f"http-{status}", find_wait(retry_after, reason, now=now)
     about = topic or find_topic(reason)
+    if about is Topic.IN_PROGRESS:  # this request sends no copy, and the account need not rest
+        return Refused(
+            failure_class=FailureClass.RATE,
+            reason_code=code,
+            reason=reason,
+            status_code=status,
+            repeat_in=asked or EARLIER_WAIT,
+        )
     failure = _classify_status(status, about, trust_500=trust_500, is_documented=is_documented)
     if failure is None:
         return Unknown(reason_code=code, reason=reason, status_code=status, retry_after=asked)

@@ -35,6 +35,9 @@ class Accepted:
     provider_message_id: str  # empty if the provider gives none
     status_code: int  # HTTP status or SMTP reply code
     refused: tuple[RecipientRefusal, ...] = ()
+    is_first_request: bool = (
+        True  # False: an earlier request of the same attempt was refused because of some recipients
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,9 @@ class Refused:
     refused: tuple[RecipientRefusal, ...] = field(default=())  # if each recipient got its own answer
     at_capacity: bool = False  # the account accepts no more concurrent calls; nothing else is wrong
     calls_at_once: int = 0  # with at_capacity: its connections at that time, 0 if unknown
+    repeat_in: float | None = (
+        None  # seconds; it is still busy with an earlier request that had the same idempotency key
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,7 @@ class Unknown:
     reason: str
     status_code: int | None = None
     retry_after: float | None = None  # seconds, if the provider asks for a wait
+    is_first_request: bool = True  # as `Accepted` has it
 
 
 class Cause(Enum):

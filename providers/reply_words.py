@@ -9,6 +9,7 @@ from enum import Enum
 
 MAX_WAIT = 15 * 60.0  # seconds; a provider that asks for more is called again after that
 DEFAULT_WAIT = 30.0  # seconds, if a limit does not say how long
+EARLIER_WAIT = 5.0  # for an earlier request with the same key to end
 HOURLY_WAIT = MAX_WAIT  # a limit per hour is not over in half a minute
 
 
@@ -30,6 +31,7 @@ class Topic(Enum):
     MAILBOX_CLOSED = "the mailbox no longer exists"
     SUSPENDED = "the account is suspended, not activated or not paid"
     OPTIONS = "something that the account's options name does not exist"
+    IN_PROGRESS = "an earlier request with the same key, which is not answered yet"
     REPEATED = "a request that was made before, and may have been accepted"
     AUTHENTICATION = "the login, or TLS that it needs"
     RELAY = "relaying for us"

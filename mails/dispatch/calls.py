@@ -103,6 +103,7 @@ class Caller:
                 call.message,
                 recipients=[recipient.address for recipient in mail.open_recipients],
                 accepted_at=mail.created_at,
+                key_scope=call.attempt.key_scope,
             )
         except (OSError, MemoryError) as error:
             return local_trouble.build_outcome(error)

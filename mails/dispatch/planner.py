@@ -13,14 +13,18 @@ from mails.dispatch.accounts.account_pool import AccountPool
 from mails.dispatch.accounts.account_selection import AccountSelection
 from mails.dispatch.dispatcher_settings import DispatcherSettings
 from mails.dispatch.due import claim
+from mails.dispatch.due.unanswered import must_repeat
 from mails.dispatch.steps import transitions
 from mails.dispatch.steps.transitions import Call, Result, StepDraft, StepPlan
 from mails.lifecycle import writer
 from mails.states import Status
 from mercury.lib.database.database_errors import is_rolled_back
 from providers.outcomes import FailureClass
+from providers.routing import repeats
 from providers.routing.choose import RoutingDecision
 
+REPEATED = "repeats attempt {} with the same idempotency key, so the provider sends no second copy"
+FORGOTTEN = "It may have been sent, and its account would no longer recognize a repeated request."
 POLL = 2.0  # seconds between two looks into the database when nobody wakes the dispatcher
 
 
@@ -61,6 +65,9 @@ class Planner:
         now_ns = selection.now_ns
         if selection.now >= draft.mail.expires_at:
             return transitions.expire(draft, now_ns=now_ns)
+        unanswered = draft.mail.unanswered
+        if must_repeat(unanswered, draft.mail.delivery_guarantee) and not _is_repeatable(draft, selection):
+            return transitions.hold_as_unknown(draft, FORGOTTEN, now_ns=now_ns)
         choice = choose_account(draft, selection, first=first)
         if choice.candidate is None:
             if first and not must_decide(draft, choice):
@@ -117,21 +124,42 @@ def must_decide(draft: StepDraft, choice: RoutingDecision) -> bool:
     """Return True if a due email that no account can take now cannot just stay as it is. See `allotment`."""
     if draft.mail.route.is_cut or not choice.can_carry:
         return True
+    if must_repeat(draft.mail.unanswered, draft.mail.delivery_guarantee):
+        return True  # its route does not say which account it waits for
     return retry_policy.must_decide(draft.state.failure_classes, may_wait=choice.free_at is not None)
 
 
 def choose_account(draft: StepDraft, selection: AccountSelection, *, first: bool) -> RoutingDecision:
-    """Choose the account for an email: one that has left an answer missing gets it again only if no other can take it."""
+    """Choose the account for an email: one that has left an answer missing gets it again only if no other can take it.
+
+    But one that recognizes the request gets it first: it sends no second copy.
+    """
     mail, route, tried = draft.mail, draft.mail.route.accounts, draft.state.tried
     if tried != route.tried:
         route = replace(route, tried=tried)
     probes = mail.route_name in selection.may_probe or draft.state.failure_class != FailureClass.RECIPIENT
-    if mail.unanswered_by and mail.unanswered_by not in tried:
-        others = replace(route, constraint=replace(route.constraint, unanswered_by=mail.unanswered_by))
+    earlier, constraint = mail.unanswered, route.constraint
+    if earlier is None:
+        return selection.choose(route, first=first, probes=probes)
+    if _is_repeatable(draft, selection):
+        repeating = replace(route, constraint=replace(constraint, repeated_by=earlier.account))
+        same = selection.choose(repeating, first=first, probes=probes)
+        if same.candidate is not None:
+            return replace(same, why=REPEATED.format(repeats.get_first_attempt(earlier.key_scope)))
+        if must_repeat(earlier, mail.delivery_guarantee):
+            return same
+    elif earlier.account not in tried:
+        others = replace(route, constraint=replace(constraint, unanswered_by=earlier.account))
         elsewhere = selection.choose(others, first=first, probes=probes)
         if elsewhere.candidate is not None:
             return elsewhere
     return selection.choose(route, first=first, probes=probes)
+
+
+def _is_repeatable(draft: StepDraft, selection: AccountSelection) -> bool:
+    """Return True if the email's unanswered request can be repeated without a second copy."""
+    unanswered = draft.mail.unanswered
+    return unanswered is not None and unanswered.is_repeatable(selection.find(unanswered.account), selection.now)
 
 
 def count_done(plans: Sequence[StepPlan]) -> int:

@@ -34,6 +34,13 @@ class TryNext:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """It may have been sent: the same account is asked first, since it recognizes the request and sends no second copy."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SendRest:
     """Some recipients were too many for this call: they go into another one, for which this account is not out."""
 
@@ -69,7 +76,7 @@ class PutOff:
     seconds: float
 
 
-NextStep = Done | TryNext | SendRest | Hold | HoldAsPoison | Requeue | PutOff
+NextStep = Done | TryNext | Repeat | SendRest | Hold | HoldAsPoison | Requeue | PutOff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,19 +99,28 @@ class Discard:
 
 
 def choose_next_step(
-    outcome: Outcome, delivery_guarantee: DeliveryGuarantee, *, possible_duplicate: bool, local_wait: float
+    outcome: Outcome,
+    delivery_guarantee: DeliveryGuarantee,
+    *,
+    possible_duplicate: bool,
+    local_wait: float,
+    is_repeatable: bool = False,
 ) -> NextStep:
     """Return what to do with an email after a call. `possible_duplicate`: an earlier call's outcome is unknown, too.
 
-    `local_wait`: seconds before it is due again where trouble of this machine prevented the call.
+    `local_wait`: seconds before it is due again where trouble of this machine prevented the call. `is_repeatable`: the
+    outcome is unknown, the account recognizes a repeated request, and no other account may have sent the email.
 
     Under at-least-once the first unknown outcome goes on as a failure of the provider: that is one more copy at most. A
     second one holds the email, as the first one does under at-most-once: an account that answers so late would receive
-    copies for ever.
+    copies for ever. A repeatable request adds no copy. So it is repeated at once; if that leaves its outcome unknown again, at-
+    least-once goes on with the next account, and at-most-once repeats it until the account forgets it (`must_repeat`).
     """
     match outcome:
         case Accepted(refused=refused):
             return _choose_after_refusals([refusal for refusal in refused if not refusal.permanent])
+        case Refused(repeat_in=float(seconds), reason=reason):
+            return PutOff(reason=reason, seconds=seconds)
         case Refused(at_capacity=True, reason=reason):  # to any account as soon as one has room
             return PutOff(reason=reason, seconds=0.0)
         case Refused(failure_class=failure_class, reason=reason):
@@ -112,7 +128,9 @@ def choose_next_step(
         case NotAttempted():
             return _choose_without_attempt(outcome, local_wait)
         case Unknown(reason=reason):
-            if can_repeat(delivery_guarantee, possible_duplicate=possible_duplicate):
+            if is_repeatable and not possible_duplicate:
+                return Repeat(reason)
+            if is_repeatable or can_repeat(delivery_guarantee, possible_duplicate=possible_duplicate):
                 return TryNext(failure_class=FailureClass.PROVIDER, reason=reason)
             return Hold(reason)
         case never:
@@ -214,6 +232,15 @@ def _cut_to_expiry(wait: float, time_left: float) -> float:
 def can_repeat(delivery_guarantee: str, *, possible_duplicate: bool) -> bool:
     """Return True if an email whose last outcome is unknown may be sent once more automatically."""
     return not possible_duplicate and delivery_guarantee == DeliveryGuarantee.AT_LEAST_ONCE
+
+
+def describe_after_unknown(delivery_guarantee: str, *, possible_duplicate: bool, is_repeatable: bool) -> str:
+    """Return what follows an unknown outcome, for its event: "same account", "next account" or "held"."""
+    if is_repeatable and (not possible_duplicate or delivery_guarantee == DeliveryGuarantee.AT_MOST_ONCE):
+        return "same account"
+    if is_repeatable or can_repeat(delivery_guarantee, possible_duplicate=possible_duplicate):
+        return "next account"
+    return "held"
 
 
 def is_provider_failure(outcome: Outcome) -> bool:

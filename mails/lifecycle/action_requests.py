@@ -277,10 +277,11 @@ def _end_as_sent(
 ) -> Effect:
     """Resolve the unknown outcome as sent: every open recipient was accepted.
 
-    At most once, the unknown outcome that it is held for is the only one; else it is held for a second one.
+    At most once, an email with an unknown outcome was sent again by repeated requests alone, which add no copy.
     """
-    the_only_one = state.reason_code == HoldReason.UNKNOWN and delivery_guarantee == DeliveryGuarantee.AT_MOST_ONCE
-    twice = state.possible_duplicate and state.attempt_count > 1 and not the_only_one
+    twice = (
+        state.possible_duplicate and state.attempt_count > 1 and delivery_guarantee != DeliveryGuarantee.AT_MOST_ONCE
+    )
     resolved = _draft_event(EventName.RESOLVED, action_request, now_ns, outcome=Action.SENT)
     state = state._replace(possible_duplicate=twice)
     effect = _end(action_request, state, recipients, RecipientState.ACCEPTED, "", now_ns)

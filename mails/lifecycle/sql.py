@@ -36,12 +36,12 @@ CONTENT_COLUMNS = list_columns(Content, ("mail_id", "text", "html", "other_field
 RECIPIENT_COLUMNS = list_columns(Recipient, ("mail_id", "kind", "name", "address", "state", "reason"))
 LABEL_COLUMNS = list_columns(MailLabel, ("mail_id", "name", "value"))
 EVENT_COLUMNS = list_columns(Event, ("mail_id", "created_at", "created_by", "event", "blob"))
-OPENED_COLUMNS = list_columns(Attempt, ("id", "number", "account", "lease", "opened_at"))
+OPENED_COLUMNS = list_columns(Attempt, ("id", "number", "account", "lease", "opened_at", "key_scope"))
 CLOSED_COLUMNS = list_columns(
     Attempt,
     (
         *("id", "state", "closed_at", "latency_ms"),
-        *("failure_class", "reason_code", "reason", "status_code", "provider_message_id"),
+        *("failure_class", "reason_code", "reason", "status_code", "provider_message_id", "key_scope"),
     ),
 )
 OUTCOME_COLUMNS = list_columns(Recipient, ("id", "state", "reason"))
@@ -100,13 +100,20 @@ REQUEST_ACTION = """
     RETURNING mails_mail.id, mails_mail.last_event_at
 """
 
-# Emails that are done though an earlier attempt was accepted, too; each is marked once.
+# Emails that are done though an earlier attempt was accepted, too; each is marked once. Not those whose later request
+# repeated the earlier one: the provider recognized it.
 MARK_DUPLICATES = """
     UPDATE mails_mail
     SET reason_code = '{duplicate}', last_event_at = {latest}(COALESCE(mails_mail.last_event_at, 0), %s)
     FROM {rows}
     WHERE mails_mail.id = r.id AND mails_mail.status = '{done}' AND mails_mail.attempt_count > r.number
         AND mails_mail.reason_code <> '{duplicate}'
+        AND NOT EXISTS (
+            SELECT 1 FROM mails_attempt AS late
+            JOIN mails_attempt AS repeated ON repeated.mail_id = late.mail_id AND repeated.key_scope = late.key_scope
+            WHERE late.mail_id = mails_mail.id AND late.number = r.number AND late.key_scope <> ''
+                AND repeated.number > late.number AND repeated.state = '{accepted}'
+        )
     RETURNING mails_mail.id, mails_mail.last_event_at
 """
 
@@ -179,7 +186,13 @@ def request_action() -> str:
 def mark_duplicates() -> str:
     """Return the statement that marks emails that two attempts were accepted for."""
     rows = recordset.source("r", {"id": "uuid", "number": "int"})
-    return MARK_DUPLICATES.format(latest=LATEST[connection.vendor], rows=rows, done=Status.DONE, duplicate=DUPLICATE)
+    return MARK_DUPLICATES.format(
+        latest=LATEST[connection.vendor],
+        rows=rows,
+        done=Status.DONE,
+        duplicate=DUPLICATE,
+        accepted=AttemptState.ACCEPTED,
+    )
 
 
 def insert_keys(rows: Rows, expired: dt.datetime) -> Iterator[Statement]:

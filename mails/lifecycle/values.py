@@ -91,6 +91,7 @@ class AttemptOpened:
     lease: uuid.UUID
     opened_at: dt.datetime
     account_version: dt.datetime | None = None  # of the account's row, as it was chosen; None: whatever it is now
+    key_scope: str = ""  # as `Attempt` has it
 
 
 @value
@@ -106,6 +107,7 @@ class AttemptClosed:
     reason: str = ""
     status_code: int | None = None
     provider_message_id: str = ""
+    key_scope: str = ""  # empty if a repeated request would not be recognized after all
     account: str = ""  # whose call it was, to be counted; empty where it was counted before, or never made
 
 

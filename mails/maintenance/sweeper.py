@@ -2,8 +2,9 @@
 
 import datetime as dt
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -49,6 +50,17 @@ class LostMail:
 
     mail: Mail
     attempt: Attempt | None
+    is_only_unknown: bool = True  # no other request of the email, with another key, has an unknown outcome
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Return True if the call left at most one copy, which its account recognizes if the request is repeated.
+
+        With several recipients, it may have made further requests after a refused one.
+        """
+        if self.attempt is None or not self.attempt.key_scope or not self.is_only_unknown:
+            return False
+        return sum(recipient.state == RecipientState.PENDING for recipient in self.mail.recipients.all()) == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +162,22 @@ def find_lost(now: dt.datetime) -> list[LostMail]:
     )
     open_attempts = Attempt.objects.filter(mail__in=mails, state=AttemptState.OPEN)
     attempts = {attempt.mail_id: attempt for attempt in open_attempts}
-    return [LostMail(mail=mail, attempt=attempts.get(mail.pk)) for mail in mails]
+    unknown = _find_key_scopes(mail for mail in mails if mail.possible_duplicate and mail.pk in attempts)
+    return [
+        LostMail(mail=mail, attempt=attempt, is_only_unknown=unknown[mail.pk] <= {attempt.key_scope if attempt else ""})
+        for mail in mails
+        for attempt in [attempts.get(mail.pk)]
+    ]
+
+
+def _find_key_scopes(mails: Iterable[Mail]) -> Mapping[uuid.UUID, set[str]]:
+    """Return the key scopes of their requests whose outcomes are unknown. No query without emails."""
+    found: dict[uuid.UUID, set[str]] = defaultdict(set)
+    if mail_ids := [mail.pk for mail in mails]:
+        unknown = Attempt.objects.filter(mail__in=mail_ids, state=AttemptState.UNKNOWN)
+        for mail_id, key_scope in unknown.values_list("mail_id", "key_scope"):
+            found[mail_id].add(key_scope)
+    return found
 
 
 def _lock_free(mails: MailQuerySet) -> MailQuerySet:
@@ -173,22 +200,24 @@ def _recover(lost: LostMail, now_ns: int) -> tuple[str, Step]:
     """Return what is done with a lost email, in words and as a step."""
     mail, attempt = lost.mail, lost.attempt
     recovery = Recovery(mail=mail, state=read_state(mail)._replace(lease=None, lease_expires_at=None, worker=""))
-    can_repeat = retry_policy.can_repeat(mail.delivery_guarantee, possible_duplicate=mail.possible_duplicate)
+    follows = retry_policy.describe_after_unknown(
+        mail.delivery_guarantee, possible_duplicate=mail.possible_duplicate, is_repeatable=lost.is_repeatable
+    )
     if attempt is not None:
-        recovery = _close_as_unknown(recovery, attempt, now_ns, can_repeat=can_repeat)
+        recovery = _close_as_unknown(recovery, attempt, now_ns, follows=follows, is_repeatable=lost.is_repeatable)
     if mail.pending_action:
         return _apply_pending(recovery, now_ns)
     if quarantine.is_poison(mail.claims):
         info = f"{mail.claims} workers died while they were sending it."
         return "held: poison", recovery.hold(HoldReason.POISON, info, now_ns)
-    if attempt is not None and not can_repeat:
+    if attempt is not None and follows == "held":
         times = " by two requests" if mail.possible_duplicate else ""
         info = f"It may have been sent{times}: the worker died during the request."
         return "held: outcome unknown", recovery.hold(HoldReason.UNKNOWN, info, now_ns)
-    return _requeue(recovery, attempt, now_ns)
+    return _requeue(recovery, attempt, now_ns, repeats=lost.is_repeatable and follows == "same account")
 
 
-def _requeue(recovery: Recovery, attempt: Attempt | None, now_ns: int) -> tuple[str, Step]:
+def _requeue(recovery: Recovery, attempt: Attempt | None, now_ns: int, *, repeats: bool) -> tuple[str, Step]:
     when = "during the request" if attempt else "before any request"
     blob = {
         "service": attempt.account if attempt else "",
@@ -197,6 +226,8 @@ def _requeue(recovery: Recovery, attempt: Attempt | None, now_ns: int) -> tuple[
         "worker": recovery.mail.worker,
         "round": recovery.state.round,
     }
+    if attempt is not None and repeats:
+        blob["repeats"] = attempt.number
     event = EventDraft(event=EventName.RETRY, by=Actor.SWEEPER, at_ns=now_ns, blob=blob)
     after = recovery.state._replace(status=Status.QUEUED, next_attempt_at=database_clock.from_ns(now_ns))
     what = "queued again: outcome unknown" if attempt else "queued again: not sent"
@@ -217,7 +248,9 @@ def _apply_pending(recovery: Recovery, now_ns: int) -> tuple[str, Step]:
     return f"{effect.after.status}: requested", replace(step, recipients=effect.recipients)
 
 
-def _close_as_unknown(recovery: Recovery, attempt: Attempt, now_ns: int, *, can_repeat: bool) -> Recovery:
+def _close_as_unknown(
+    recovery: Recovery, attempt: Attempt, now_ns: int, *, follows: str, is_repeatable: bool
+) -> Recovery:
     closed = AttemptClosed(
         id=attempt.pk,
         state=AttemptState.UNKNOWN,
@@ -225,6 +258,7 @@ def _close_as_unknown(recovery: Recovery, attempt: Attempt, now_ns: int, *, can_
         reason_code="worker-lost",
         reason="The worker died before the request ended.",
         account=attempt.account,
+        key_scope=attempt.key_scope if is_repeatable else "",
     )
     blob = {
         "service": attempt.account,
@@ -232,12 +266,12 @@ def _close_as_unknown(recovery: Recovery, attempt: Attempt, now_ns: int, *, can_
         "reason_code": closed.reason_code,
         "reason": closed.reason,
         "delivery_guarantee": recovery.mail.delivery_guarantee,
-        "next": "next account" if can_repeat else "held",
+        "next": follows,
     }
     event = EventDraft(event=EventName.UNKNOWN, by=Actor.SWEEPER, at_ns=now_ns, blob=blob)
     state = recovery.state._replace(
         possible_duplicate=True,
-        tried=(*recovery.state.tried, attempt.account),
+        tried=recovery.state.tried if follows == "same account" else (*recovery.state.tried, attempt.account),
         failure_classes=tuple(sorted({*recovery.state.failure_classes, FailureClass.PROVIDER})),
         reason_code=closed.reason_code,
     )

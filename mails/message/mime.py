@@ -17,6 +17,7 @@ from mails.models import Content, FileContent, Mail, Recipient
 from mails.states import RecipientKind, Status
 from mercury.lib.durations import format_size
 from mercury.lib.mail import html_cleaning, preview
+from providers.kinds import idempotency
 from providers.kinds.capabilities import Feature, join_meanings, read_needs
 from providers.transports import mime
 from providers.transports.mime import OutgoingEmail
@@ -39,10 +40,12 @@ def build_message(
     accepted_at: dt.datetime,
     recipients: Collection[str] | None = None,
     contents: Mapping[str, bytes] | None = None,
+    key_scope: str = "",
 ) -> OutgoingEmail:
     """Build the message for one attempt. `recipients`: the addresses that it goes to; None: all. To and Cc name all.
 
-    `contents`: those of its attachments, by their hash. Raises KeyError if one is not among them.
+    `contents`: those of its attachments, by their hash. Raises KeyError if one is not among them. `key_scope`: of its
+    idempotency key, as `Attempt` has it.
     """
     called = message.recipients
     if recipients is not None and len(recipients) < len(called):
@@ -69,6 +72,8 @@ def build_message(
     if message.attachments:
         found = {} if contents is None else contents
         built.attachments = [_attach(attachment, found[attachment.sha256]) for attachment in message.attachments]
+    if key_scope:
+        setattr(built, idempotency.ATTRIBUTE, f"{mail_id} {key_scope}")
     # anymail's own attributes: providers return the metadata with their reports.
     vars(built).update(tags=list(message.tags), metadata={**message.metadata, "mercury_id": str(mail_id)})
     return built

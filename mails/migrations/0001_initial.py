@@ -397,6 +397,16 @@ class Migration(migrations.Migration):
                 ("failure_class", models.CharField(blank=True, max_length=16)),
                 ("reason_code", models.CharField(blank=True, max_length=64)),
                 ("reason", models.TextField(blank=True)),
+                (
+                    "key_scope",
+                    models.CharField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="The idempotency key of its request, if a repeated one would be recognized: the attempt that had it first, and the account's login.",
+                        max_length=24,
+                    ),
+                ),
                 ("status_code", models.PositiveSmallIntegerField(null=True)),
                 ("provider_message_id", models.CharField(blank=True, max_length=255)),
                 (

@@ -25,6 +25,14 @@ class Attempt(models.Model):
     failure_class = models.CharField(max_length=16, blank=True)
     reason_code = models.CharField(max_length=64, blank=True)
     reason = models.TextField(blank=True)
+    key_scope = models.CharField(
+        max_length=24,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="The idempotency key of its request, if a repeated one would be recognized: the attempt that had it first, "
+        "and the account's login.",
+    )
     status_code = models.PositiveSmallIntegerField(null=True)
     provider_message_id = models.CharField(max_length=255, blank=True)
 

@@ -125,6 +125,8 @@ def _describe_send(mail: Mail, payload: EventPayload) -> Entry:
     recipients = payload.get_strings("to")
     if len(recipients) > 1:
         words.append(f"{len(recipients)} recipients in one request")
+    if (repeated := payload.get_number("repeats")) is not None:
+        words.append(f"repeats attempt {repeated:.0f} with the same idempotency key: the provider sends no second copy")
     title = f"Request sent to {payload.get_text('service') or 'the provider'}"
     return Entry(title=title, parts=(", ".join(words),), tone="active", icon="plane")
 
@@ -161,7 +163,9 @@ def _describe_failure(mail: Mail, payload: EventPayload) -> Entry:
         reply,
         *describe_latency(payload),
         ". ",
-        _FAILURE_WORDS.get(payload.get_text("failure_class"), ""),
+        _IN_PROGRESS
+        if payload.get_number("repeat_in") is not None
+        else _FAILURE_WORDS.get(payload.get_text("failure_class"), ""),
     ]
     if reason := payload.get_text("reason"):
         parts.append(f" The reply: “{shorten(reason, 300)}”")
@@ -171,6 +175,7 @@ def _describe_failure(mail: Mail, payload: EventPayload) -> Entry:
     return Entry(title=title, parts=tuple(parts), tone="bad", icon="cross")
 
 
+_IN_PROGRESS = "The earlier request with the same idempotency key is still in progress there; it is repeated later."
 _FAILURE_WORDS = {
     FailureClass.MESSAGE.value: "Message rejected; definitely not sent.",
     FailureClass.ACCOUNT.value: "Account problem; definitely not sent. Another account may accept it.",
@@ -192,15 +197,23 @@ def _describe_unknown(mail: Mail, payload: EventPayload) -> Entry:
     if payload.get_text("delivery_guarantee") or payload.get_text("next"):
         guarantee, next_step = (
             payload.get_text("delivery_guarantee") or mail.delivery_guarantee,
-            payload.get_text("next"),
+            _AFTER_UNKNOWN.get(payload.get_text("next"), payload.get_text("next")),
         )
         parts += [" Delivery guarantee ", BoldText(guarantee), f": {next_step}." if next_step else "."]
     title = f"No reply from {service}" if no_reply else f"Outcome unknown at {service}"
     return Entry(title=title, parts=tuple(parts), tone="unknown", icon="question")
 
 
+_AFTER_UNKNOWN = {
+    "same account": "repeated there with the same idempotency key, so that the provider sends no second copy",
+}
+
+
 def _describe_retry(mail: Mail, payload: EventPayload) -> Entry:
     service = payload.get_text("service")
+    if payload.get_number("repeats") is not None:
+        sentence = f"{service or 'The account'} recognizes the request by its idempotency key, and sends no second copy"
+        return Entry(title="Repeating the request", parts=(sentence,), tone="waiting", icon="again")
     if payload.get_text("when") != "later":
         sentence = f"{service} was already tried in this round" if service else "Another account is tried next"
         return Entry(title="Trying the next account", parts=(sentence,), tone="waiting", icon="again")

@@ -32,7 +32,7 @@ _TOPICS = {
     "monthly_quota_exceeded": Topic.QUOTA,
     "invalid_idempotency_key": Topic.SYSTEM,
     "invalid_idempotent_request": Topic.REPEATED,  # the key of another request
-    "concurrent_idempotent_requests": Topic.REPEATED,  # the first one is not answered yet
+    "concurrent_idempotent_requests": Topic.IN_PROGRESS,
 }
 _RECIPIENT_REJECTED = re.compile(r"\binvalid `(?:to|b?cc)`", re.IGNORECASE)
 

@@ -21,6 +21,7 @@ class RoutingConstraint:
     via: str = ""
     excluded: tuple[str, ...] = ()
     unanswered_by: str = ""  # for one choice only: others go first, since this account may have the email already
+    repeated_by: str = ""  # for one choice only: this account alone recognizes a request that it may have already
 
     def explain_exclusion(self, name: str) -> str:
         """Return why the email may not use the account; empty if it may."""
@@ -28,6 +29,8 @@ class RoutingConstraint:
             return f"the email may use {self.via} only"
         if name in self.excluded:
             return "already tried before the email was reprocessed"
+        if self.repeated_by and name != self.repeated_by:
+            return f"only {self.repeated_by} would recognize the request that it left unanswered"
         return "its last outcome is unknown: other accounts go first" if name == self.unanswered_by else ""
 
     def to_blob(self) -> dict[str, Any]:

@@ -80,6 +80,14 @@ def test_a_repeated_request_may_have_been_accepted_before():
     assert isinstance(classify.judge_status(409, "In progress", topic=Topic.REPEATED, now=NOW), Unknown)
 
 
+@pytest.mark.parametrize(("asked", "seconds"), [(None, 5.0), ("12", 12.0)])
+def test_an_earlier_request_in_progress_is_waited_for_and_the_account_need_not_rest(asked, seconds):
+    outcome = classify.judge_status(409, "Busy", topic=Topic.IN_PROGRESS, retry_after=asked, now=NOW)
+
+    assert isinstance(outcome, Refused)
+    assert (outcome.failure_class, outcome.repeat_in, outcome.retry_after) == (FailureClass.RATE, seconds, None)
+
+
 def test_only_the_500_can_be_trusted():
     assert isinstance(classify.judge_status(500, "", trust_500=True, now=NOW), Refused)
     assert isinstance(classify.judge_status(502, "", trust_500=True, now=NOW), Unknown)

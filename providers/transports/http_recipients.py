@@ -52,6 +52,8 @@ async def send_to_all(
         if len(asked) > 1 and all(address in blind for address in asked):  # one would be in To, which the others see
             asked, excluded = asked[:1], asked[1:] + excluded
         outcome, rejected = await send(asked)
+        if calls > 1 and isinstance(outcome, Accepted | Unknown):
+            outcome = replace(outcome, is_first_request=False)
         if isinstance(outcome, Accepted) and rejected.reasons:
             outcome = _accept_others(outcome, asked, rejected)
             reasons |= rejected.reasons

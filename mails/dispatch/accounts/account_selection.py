@@ -11,6 +11,7 @@ from mails.dispatch.accounts.account_pool import AccountPool
 from mails.dispatch.steps.transitions import Call, Result
 from mails.states import Actor
 from mercury.lib.database import database_clock
+from providers.accounts.registry import Candidate
 from providers.health import breaker_store
 from providers.health.breaker import BreakerSnapshot
 from providers.routing.choose import RoutingDecision
@@ -56,6 +57,10 @@ class AccountSelection:
             self._before.setdefault(candidate.id, candidate.breaker)
             self._pool.reserve(candidate, self.now, probe=choice.probe)
         return choice
+
+    def find(self, account: str) -> Candidate | None:
+        """Return the account of this name as it is now; None if there is none."""
+        return next((candidate for candidate in self._pool.candidates if candidate.config.name == account), None)
 
     def judge(self, results: Sequence[Result]) -> list[Result]:
         """Return the results as they count: an account that refuses everything does not judge emails.

@@ -11,10 +11,11 @@ import orjson
 from django.db import connection, transaction
 
 from mails.dispatch.due.routes import ANY_ROUTE, MailRoute, read_route
+from mails.dispatch.due.unanswered import UnansweredRequest, load_unanswered, select_unanswered
 from mails.lifecycle.sql import PAUSED_QUEUES, SENDING_NOT_PAUSED
 from mails.lifecycle.values import STATE_COLUMNS, AttemptOpened, MailState, parse_state
 from mails.models import Mail
-from mails.states import QUARANTINE_CLAIMS, AttemptState, DeliveryGuarantee, RecipientKind, RecipientState, Status
+from mails.states import QUARANTINE_CLAIMS, DeliveryGuarantee, RecipientKind, RecipientState, Status
 from mercury.lib.database import recordset
 from mercury.lib.database.recordset import as_time, as_uuid
 from providers.kinds.capabilities import MessageTraits
@@ -74,7 +75,7 @@ class ClaimedMail(NamedTuple):
     queue: str = ""
     route_name: str = ""  # `Mail.route`
     route: MailRoute = ANY_ROUTE
-    unanswered_by: str = ""  # the account whose answer is missing, if the email may have been sent
+    unanswered: UnansweredRequest | None = None  # the last one, if the email may have been sent
 
     def __repr__(self) -> str:
         """Return its id alone: addresses must not get into a log."""
@@ -141,7 +142,7 @@ def select_due(
             ), added AS (
                 SELECT due.*, sum(size) OVER (ORDER BY {order}, id) - size AS before FROM due
             )
-            SELECT {", ".join(f"added.{name}" for name in _READ)}, {_select_recipients("added.id")}, {_UNANSWERED_BY}
+            SELECT {", ".join(f"added.{name}" for name in _READ)}, {_select_recipients("added.id")}, {_select_unanswered("added")}
             FROM added WHERE before + size <= %s OR before + %s = 0 ORDER BY {order}, added.id
             """,  # noqa: S608 (names of our own columns)
             [
@@ -253,12 +254,6 @@ def read_pending_actions(attempts: Mapping[uuid.UUID, AttemptOpened]) -> dict[uu
 
 
 _FIT_FOR_PROBE = f"failure_class <> '{FailureClass.RECIPIENT}'"
-_UNANSWERED_BY = f"""CASE WHEN added.possible_duplicate THEN (
-    SELECT account FROM mails_attempt WHERE mail_id = added.id AND state = '{AttemptState.UNKNOWN}'
-    ORDER BY number DESC LIMIT 1
-) END"""  # noqa: S608 (a constant of ours)
-
-
 _RECIPIENT = "id, address, state, reason, kind, name"
 
 
@@ -271,8 +266,14 @@ def _select_recipients(mail_id: str) -> str:
     return f"(SELECT json_group_array(json_array({_RECIPIENT})) FROM {ordered})"  # noqa: S608
 
 
+def _select_unanswered(mail: str) -> str:
+    if connection.vendor == "postgresql":
+        return f"({select_unanswered(mail, function='json_build_array')})::text"
+    return select_unanswered(mail, function="json_array")
+
+
 def _load(*row: Any) -> ClaimedMail:
-    *values, recipients, unanswered_by = row
+    *values, recipients, unanswered = row
     mail = dict(zip(_READ, values, strict=True))
     state, listed = parse_state(mail), orjson.loads(recipients or "[]")
     route = read_route(mail["route"], mail["routing_constraint"], state)
@@ -292,7 +293,7 @@ def _load(*row: Any) -> ClaimedMail:
         queue=mail["queue"],
         route_name=mail["route"],
         route=route,
-        unanswered_by=unanswered_by or "",
+        unanswered=load_unanswered(unanswered),
     )
 
 

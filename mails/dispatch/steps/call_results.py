@@ -5,10 +5,12 @@ from typing import Any, assert_never
 
 from mails.dispatch import retry_policy
 from mails.dispatch.due.claim import ClaimedMail, ClaimedRecipient
+from mails.dispatch.due.unanswered import UnansweredRequest
 from mails.dispatch.steps.transitions import (
     Result,
     StepDraft,
     StepPlan,
+    hold_as_unknown,
     hold_draft_as_poison,
     put_off,
     requeue,
@@ -16,25 +18,27 @@ from mails.dispatch.steps.transitions import (
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import ActionRequest, Confirmation, list_recipients
 from mails.lifecycle.values import AttemptClosed, EventDraft, LateResult, RecipientOutcome, Step, release_lease
-from mails.states import Action, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
+from mails.states import Action, AttemptState, EventName, RecipientState, Status
 from mercury.lib.database import database_clock
 from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, Outcome, Refused, Unknown
 
 
 def close_call(result: Result, *, now_ns: int) -> StepDraft | StepPlan:
     """Close the attempt of a call that came back. Return the plan where that decides, else the draft of an open email."""
+    result = _read_in_progress(result)
     draft, before = _close(result, now_ns), result.call.mail.state
     match retry_policy.choose_next_step(
         result.outcome,
         draft.mail.delivery_guarantee,
         possible_duplicate=before.possible_duplicate,
+        is_repeatable=_is_repeatable(result),
         local_wait=result.put_off,
     ):
         case retry_policy.Done():
             return StepPlan(step=_end(draft, result, now_ns), draft=draft)
         case retry_policy.Hold(reason):
             times = " by two requests" if before.possible_duplicate else ""
-            return _hold_as_unknown(draft, f"It may have been sent{times}: {reason}", now_ns)
+            return hold_as_unknown(draft, f"It may have been sent{times}: {reason}", now_ns=now_ns)
         case retry_policy.HoldAsPoison(reason):
             return hold_draft_as_poison(draft, reason, now_ns=now_ns)
         case retry_policy.Requeue(reason):
@@ -43,22 +47,61 @@ def close_call(result: Result, *, now_ns: int) -> StepDraft | StepPlan:
             return put_off(replace(draft, exception=reason), seconds, now_ns=now_ns)
         case retry_policy.SendRest(reason):
             return replace(draft, exception=reason)
+        case retry_policy.Repeat(reason):
+            return replace(_note_failure(draft, FailureClass.PROVIDER), exception=reason)
         case retry_policy.TryNext(failure_class=failure_class, reason=reason):
-            state = draft.state._replace(
-                tried=(*draft.state.tried, result.call.account.name),
-                failure_classes=tuple(sorted({*draft.state.failure_classes, failure_class})),
-                failure_class=failure_class,
-            )
+            draft = _note_failure(draft, failure_class)
+            state = draft.state._replace(tried=(*draft.state.tried, result.call.account.name))
             return replace(draft, state=state, exception=reason, asked_wait=_read_wait(result.outcome))
         case never:
             assert_never(never)
 
 
-def _hold_as_unknown(draft: StepDraft, info: str, now_ns: int) -> StepPlan:
-    blob = {"reason": HoldReason.UNKNOWN, "info": info}
-    event = EventDraft(event=EventName.HELD, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
-    after = release_lease(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
-    return StepPlan(step=draft.finish(after, event), draft=draft)
+def _read_in_progress(result: Result) -> Result:
+    """Return the result; as unknown, if an earlier request is in progress and this call repeated none: it is this one itself."""
+    outcome = result.outcome
+    if not isinstance(outcome, Refused) or outcome.repeat_in is None or _repeats_unanswered(result):
+        return result
+    unknown = Unknown(reason_code=outcome.reason_code, reason=outcome.reason, status_code=outcome.status_code)
+    return replace(result, outcome=unknown)
+
+
+def _note_failure(draft: StepDraft, failure_class: FailureClass) -> StepDraft:
+    state = draft.state._replace(
+        failure_classes=tuple(sorted({*draft.state.failure_classes, failure_class})), failure_class=failure_class
+    )
+    return replace(draft, state=state)
+
+
+def _repeats_unanswered(result: Result) -> bool:
+    """Return True if the call repeated the unanswered request, with the same key for the same recipients."""
+    earlier, key_scope = result.call.mail.unanswered, result.call.attempt.key_scope
+    if earlier is None or not key_scope or key_scope != earlier.key_scope:
+        return False
+    return not isinstance(result.outcome, Accepted | Unknown) or result.outcome.is_first_request
+
+
+def _is_repeatable(result: Result) -> bool:
+    """Return True if the call's unknown outcome leaves at most one copy, and its account sends no second one."""
+    if not isinstance(result.outcome, Unknown) or not result.outcome.is_first_request:
+        return False
+    return bool(result.call.attempt.key_scope) and (
+        not result.call.mail.state.possible_duplicate or _repeats_unanswered(result)
+    )
+
+
+def _find_unanswered(result: Result) -> UnansweredRequest | None:
+    """Return the last request without an answer, after this call."""
+    earlier, attempt, outcome = result.call.mail.unanswered, result.call.attempt, result.outcome
+    is_repeated = _repeats_unanswered(result)
+    if isinstance(outcome, Accepted) and is_repeated and earlier is not None and earlier.is_only:
+        return None
+    if isinstance(outcome, Accepted) and earlier is not None:  # for some: a repeated request would have others
+        return earlier._replace(key_scope="")
+    if not isinstance(outcome, Unknown) or (is_repeated and earlier is not None):
+        return earlier
+    key_scope = attempt.key_scope if outcome.is_first_request else ""
+    return UnansweredRequest(attempt.account, key_scope, attempt.opened_at, is_only=earlier is None)
 
 
 def apply_pending(result: Result, pending_action: str, *, now_ns: int) -> StepPlan:
@@ -74,6 +117,10 @@ def apply_pending(result: Result, pending_action: str, *, now_ns: int) -> StepPl
     if isinstance(answer, StepPlan):
         step = answer.step
         if step.after.status == Status.DONE:
+            if action_request.action == Action.SENT and _repeats_unanswered(
+                result
+            ):  # of which this was the late answer
+                return replace(answer, step=replace(step, pending_action=pending_action))
             step = action_requests.note_too_late(action_request, step)
             return replace(answer, step=replace(step, pending_action=pending_action))
         if step.after.status == Status.HELD and action_request.action == Action.HOLD:  # and for a stronger reason
@@ -122,12 +169,15 @@ def _read_wait(outcome: Outcome) -> float:
 def _close(result: Result, now_ns: int) -> StepDraft:
     mail, closed = result.call.mail, _close_attempt(result, now_ns)
     outcomes = _find_outcomes(mail, result.outcome)
+    before = mail.unanswered
+    mail = mail._replace(unanswered=_find_unanswered(result))
     mail = mail._replace(recipients=_update_recipients(mail, outcomes)) if outcomes else mail
+    is_answered = before is not None and mail.unanswered is None
     state = mail.state._replace(
         claims=0,
         reason_code=closed.reason_code,
         failure_class=closed.failure_class,
-        possible_duplicate=mail.state.possible_duplicate or isinstance(result.outcome, Unknown),
+        possible_duplicate=not is_answered and (mail.state.possible_duplicate or isinstance(result.outcome, Unknown)),
     )
     event = _draft_failure(mail, result, closed, now_ns)
     return StepDraft(
@@ -147,12 +197,13 @@ def _draft_failure(mail: ClaimedMail, result: Result, closed: AttemptClosed, now
         case Refused() | NotAttempted():
             blob = _describe_failure(result, closed)
         case Unknown():
-            again = retry_policy.can_repeat(mail.delivery_guarantee, possible_duplicate=mail.state.possible_duplicate)
             name = EventName.UNKNOWN
-            blob = _describe_failure(result, closed) | {
-                "delivery_guarantee": mail.delivery_guarantee,
-                "next": "next account" if again else "held",
-            }
+            follows = retry_policy.describe_after_unknown(
+                mail.delivery_guarantee,
+                possible_duplicate=mail.state.possible_duplicate,
+                is_repeatable=_is_repeatable(result),
+            )
+            blob = _describe_failure(result, closed) | {"delivery_guarantee": mail.delivery_guarantee, "next": follows}
             del blob["failure_class"]
         case Accepted(refused=refused):
             deferred = [refusal for refusal in refused if not refusal.permanent]
@@ -179,7 +230,10 @@ def _close_attempt(result: Result, now_ns: int) -> AttemptClosed:
         closed_at=database_clock.from_ns(now_ns),
         latency_ms=round(result.latency * 1000),
         account=result.call.account.name,
+        key_scope=result.call.attempt.key_scope,
     )
+    if isinstance(outcome, Accepted | Unknown) and not outcome.is_first_request:
+        closed = replace(closed, key_scope="")
     match outcome:
         case Accepted(provider_message_id=message_id, status_code=status_code):
             return replace(closed, status_code=status_code, provider_message_id=message_id[:255])
@@ -264,4 +318,6 @@ def _describe_failure(result: Result, closed: AttemptClosed) -> dict[str, Any]:
     }
     if isinstance(result.outcome, Refused) and result.outcome.retry_after is not None:
         blob["retry_after"] = result.outcome.retry_after
+    if isinstance(result.outcome, Refused) and result.outcome.repeat_in is not None:
+        blob["repeat_in"] = result.outcome.repeat_in
     return blob

@@ -29,6 +29,7 @@ from providers.accounts.config import AccountConfig
 from providers.kinds.base import Transport
 from providers.kinds.catalog import KINDS
 from providers.outcomes import Cause, FailureClass, NotAttempted, Outcome
+from providers.routing import repeats
 from providers.routing.choose import RoutingDecision
 
 
@@ -126,6 +127,7 @@ def hand_over(draft: StepDraft, choice: RoutingDecision, *, settings: Dispatcher
         lease=draft.state.lease,
         opened_at=now,
         account_version=choice.candidate.version,
+        key_scope=_choose_key_scope(draft, account, number, now),
     )
     after = draft.state._replace(
         status=Status.SENDING,
@@ -145,6 +147,18 @@ def hand_over(draft: StepDraft, choice: RoutingDecision, *, settings: Dispatcher
     return StepPlan(step=draft.finish(after, *events, opened=attempt), draft=draft, call=call)
 
 
+def _choose_key_scope(draft: StepDraft, account: AccountConfig, number: int, now: dt.datetime) -> str:
+    """Return that of the request that this one repeats; of a new one if there is none, or no provider would recognize it."""
+    earlier = draft.mail.unanswered
+    if (
+        earlier is not None
+        and earlier.account == account.name
+        and repeats.is_remembered(earlier.key_scope, since=earlier.since, account=account, now=now)
+    ):
+        return earlier.key_scope
+    return repeats.begin_scope(account, number)
+
+
 def _draft_hand_over(
     draft: StepDraft, choice: RoutingDecision, attempt: AttemptOpened, settings: DispatcherSettings, now_ns: int
 ) -> list[EventDraft]:
@@ -162,6 +176,9 @@ def _draft_hand_over(
         "attempt": attempt.number,
         "deadline_s": settings.deadline,
     }
+    retry: dict[str, Any] = {"when": "at once", "round": draft.state.round}
+    if attempt.key_scope and (first := repeats.get_first_attempt(attempt.key_scope)) != attempt.number:
+        send["repeats"] = retry["repeats"] = first
     if KINDS[choice.candidate.config.kind].transport is Transport.SMTP:
         send["final_reply_s"] = settings.final_reply
     events = [
@@ -169,7 +186,7 @@ def _draft_hand_over(
         EventDraft(event=EventName.SEND, by=f"{attempt.account}:{attempt.id}", at_ns=now_ns, blob=send),
     ]
     if draft.exception:
-        events.insert(0, _draft_retry(draft, now_ns, {"when": "at once", "round": draft.state.round}))
+        events.insert(0, _draft_retry(draft, now_ns, retry))
     return events
 
 
@@ -301,6 +318,14 @@ def hold_draft_as_poison(draft: StepDraft, reason: str, *, now_ns: int) -> StepP
     blob = {"reason": HoldReason.POISON, "info": reason}
     event = EventDraft(event=EventName.HELD, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
     after = release_lease(draft.state, Status.HELD, reason_code=HoldReason.POISON)
+    return StepPlan(step=draft.finish(after, event), draft=draft)
+
+
+def hold_as_unknown(draft: StepDraft, info: str, *, now_ns: int) -> StepPlan:
+    """Hold the email: it may have been sent, and only a confirmation moves it."""
+    blob = {"reason": HoldReason.UNKNOWN, "info": info}
+    event = EventDraft(event=EventName.HELD, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
+    after = release_lease(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
     return StepPlan(step=draft.finish(after, event), draft=draft)
 
 

@@ -1,7 +1,8 @@
 """A mail in flight under everything that may happen to it, in any order: what holds always, holds here after each step.
 
 Two dispatchers take, hand over and close; leases are lost, answers come late; people cancel, hold, release, reprocess and
-resolve; all sending or a queue is paused, an account disabled; clients post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
+resolve; all sending or a queue is paused, an account disabled; one account remembers idempotency keys, and forgets them; clients
+post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
 """
 
 import datetime as dt
@@ -32,8 +33,10 @@ from providers.accounts import registration
 from providers.health import breaker_store
 from providers.models import Account, BreakerMode
 from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, RecipientRefusal, Refused, Unknown
+from providers.routing import repeats
 
 STEPS, LONG = 400, 20_000
+REMEMBERED = 24  # hours
 LATER = RecipientRefusal(address=IRIS, reason="later", permanent=False)
 NEVER = RecipientRefusal(address=IRIS, reason="never", permanent=True)
 OUTCOMES = (
@@ -46,6 +49,8 @@ OUTCOMES = (
     Refused(failure_class=FailureClass.RECIPIENT, reason_code="smtp-452", reason="mailbox full", status_code=452),
     *(NotAttempted(cause=cause, reason_code="not-called", reason="not made") for cause in Cause),
     Unknown(reason_code="read-timeout", reason="no answer"),
+    Unknown(reason_code="read-timeout", reason="no answer", is_first_request=False),
+    Refused(failure_class=FailureClass.RATE, reason_code="http-409", reason="busy", repeat_in=5.0),
 )
 REPORTS = ("DELIVERED", "BOUNCED", "OPENED", "DONE", "CANCELLED")
 
@@ -144,6 +149,13 @@ class InFlight(RuleBasedStateMachine):
 
     @precondition(lambda self: self.mails)
     @rule(pick=st.integers(0, 999))
+    def forget_keys(self, pick):
+        """The time is over for which the account remembers the keys of an email."""
+        long_ago = database_clock.now() - dt.timedelta(hours=REMEMBERED)
+        Attempt.objects.filter(mail=self.mails[pick % len(self.mails)]).update(opened_at=long_ago)
+
+    @precondition(lambda self: self.mails)
+    @rule(pick=st.integers(0, 999))
     def expire(self, pick):
         past = database_clock.now() - dt.timedelta(seconds=1)
         Mail.objects.filter(pk=self.mails[pick % len(self.mails)]).update(expires_at=past)
@@ -183,7 +195,9 @@ class InFlight(RuleBasedStateMachine):
             assert events[: len(recorded)] == recorded, "events are append-only"
             assert Status(mail.status) in reachable(Status(status)), f"{status} became {mail.status}"
             self.seen[mail.pk] = (mail.status, events)
-            check_words(mail, [named(name, blob) for _, name, by, blob in events if by != "key:shop"])
+            own = [(name, json.loads(blob or "{}")) for _, name, by, blob in events if by != "key:shop"]
+            check_words(mail, [named(name, blob) for name, blob in own])
+            check_copies(mail, own)
             check_attempts(mail)
             if self.attempts_when_held is not None:
                 assert mail.attempt_count == self.attempts_when_held.get(mail.pk, 0), "sent while nothing may leave"
@@ -203,7 +217,7 @@ def reachable(status):
 
 def named(name, blob):
     """The event's name; for what was asked during a call also what that was."""
-    return f"{name} {json.loads(blob)['action']}" if name == EventName.REQUESTED else name
+    return f"{name} {blob['action']}" if name == EventName.REQUESTED else name
 
 
 def check_words(mail, names):
@@ -215,7 +229,6 @@ def check_words(mail, names):
     for name in names:
         stopped = name in STOPS or (stopped and name not in GOES_ON)
         assert not (stopped and name == EventName.SEND), f"sent after it was stopped: {names}"
-    check_copies(mail, names)
     assert EventName.SEND not in names[names.index(EventName.CANCELLED) :] if EventName.CANCELLED in names else True
     if mail.status == Status.DONE:
         accepted = any(attempt.state == AttemptState.ACCEPTED for attempt in mail.attempts.all())
@@ -223,18 +236,30 @@ def check_words(mail, names):
         assert all(recipient.state != RecipientState.PENDING for recipient in mail.recipients.all())
 
 
-def check_copies(mail, names):
-    """Nothing is sent once more by itself after as many unknown outcomes as its policy allows."""
-    allowed = 0 if mail.delivery_guarantee == "at-most-once" else 1
-    unknown = 0
-    for name in names:
-        if name == EventName.UNKNOWN:
-            unknown += 1
+def check_copies(mail, events):
+    """Nothing is sent once more by itself after as many unknown outcomes as its guarantee allows, except by a repeated request.
+
+    An email that is done without a doubt has no unknown outcome but that of the request which the last one repeated.
+    """
+    guaranteed = allowed = 0 if mail.delivery_guarantee == "at-most-once" else 1
+    keys, unknown = {}, set()  # attempt -> the attempt whose key it had; attempts whose outcomes are unknown
+    for name, blob in events:
+        copies = {keys[attempt] for attempt in unknown}
+        if name == EventName.SEND:
+            key = keys[blob["attempt"]] = blob.get("repeats", blob["attempt"])
+            assert key in copies if "repeats" in blob else len(copies) <= allowed, f"one copy too many: {events}"
+            assert "repeats" not in blob or blob["service"] == "olympus", f"hades remembers nothing: {events}"
+        elif name == EventName.UNKNOWN:
+            unknown.add(blob["attempt"])
+        elif name == EventName.LATE_RESULT and blob["outcome"] != AttemptState.UNKNOWN:
+            unknown.discard(blob["attempt"])
         elif name == EventName.RESOLVED:
-            unknown = 0
+            unknown, allowed = set(), guaranteed
         elif name in {EventName.RELEASED, EventName.REPROCESS}:  # a person lets it go out all the same
-            unknown = min(unknown, allowed)
-        assert not (name == EventName.SEND and unknown > allowed), f"one copy too many: {names}"
+            allowed = max(guaranteed, len(copies))
+        elif name == EventName.DONE and "attempt" in blob:
+            in_doubt = copies - {keys[blob["attempt"]]}
+            assert blob["possible_duplicate"] or not in_doubt, f"a silent duplicate: {events}"
 
 
 def check_attempts(mail):
@@ -250,6 +275,7 @@ def check_attempts(mail):
 
 @pytest.mark.django_db(transaction=True)
 def test_whatever_happens_in_whatever_order_what_must_hold_holds(olympus, hades, capsys, monkeypatch):
+    monkeypatch.setattr(repeats, "_get_hours", lambda account: REMEMBERED if account.name == "olympus" else None)
     monkeypatch.setattr(
         account_pool, "FRESH", math.inf
     )  # what is read stays until it proves stale: no clock decides when

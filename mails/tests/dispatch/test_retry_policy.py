@@ -10,11 +10,13 @@ from mails.dispatch.retry_policy import (
     Hold,
     HoldAsPoison,
     PutOff,
+    Repeat,
     Requeue,
     SendRest,
     TryNext,
     Wait,
     choose_next_step,
+    describe_after_unknown,
     is_provider_failure,
     wait_or_discard,
 )
@@ -54,6 +56,30 @@ BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2))
 )
 def test_the_next_step_follows_the_outcome(outcome, delivery_guarantee, possible_duplicate, step):
     assert choose_next_step(outcome, delivery_guarantee, possible_duplicate=possible_duplicate, local_wait=4.0) == step
+
+
+@pytest.mark.parametrize(
+    ("delivery_guarantee", "possible_duplicate", "step", "words"),
+    [
+        (TWICE, False, Repeat(LOST.reason), "same account"),
+        (ONCE, False, Repeat(LOST.reason), "same account"),
+        (TWICE, True, TryNext(failure_class=FailureClass.PROVIDER, reason=LOST.reason), "next account"),
+        (ONCE, True, TryNext(failure_class=FailureClass.PROVIDER, reason=LOST.reason), "same account"),
+    ],
+)
+def test_a_request_that_its_account_recognizes_is_repeated_there_first(
+    delivery_guarantee, possible_duplicate, step, words
+):
+    after = {"possible_duplicate": possible_duplicate, "is_repeatable": True}
+
+    assert choose_next_step(LOST, delivery_guarantee, local_wait=4.0, **after) == step
+    assert describe_after_unknown(delivery_guarantee, **after) == words
+
+
+def test_a_request_that_is_still_in_progress_is_repeated_after_a_wait():
+    busy = Refused(failure_class=FailureClass.RATE, reason_code="http-409", reason="busy", repeat_in=7.0)
+
+    assert choose_next_step(busy, ONCE, possible_duplicate=True, local_wait=4.0) == PutOff(reason="busy", seconds=7.0)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ def describe(outcome: Outcome) -> str:
     if isinstance(outcome, Refused):
         wait = f" {round(outcome.retry_after, -1):.0f} s" if outcome.retry_after is not None else ""
         fewer = ", fewer concurrent requests" if outcome.at_capacity else ""
-        return f"Refused {outcome.failure_class} `{outcome.reason_code}`{wait}{fewer}"
+        again = f", repeated in {outcome.repeat_in:.0f} s" if outcome.repeat_in is not None else ""
+        return f"Refused {outcome.failure_class} `{outcome.reason_code}`{wait}{fewer}{again}"
     if isinstance(outcome, NotAttempted):
         return f"Not attempted {outcome.failure_class} `{outcome.reason_code}`"
     wait = f" {round(outcome.retry_after, -1):.0f} s" if outcome.retry_after is not None else ""

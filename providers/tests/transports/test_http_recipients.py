@@ -147,6 +147,13 @@ def test_an_unknown_outcome_says_whom_its_call_left_out():
     assert outcome.reason == f"No answer. This request was made without {BAD}."
 
 
+def test_an_outcome_says_whether_it_is_of_the_first_request_of_its_attempt():
+    first, _ = send_once([HERA, BAD], ACCEPTED, {})
+    second, _ = send_once([HERA, BAD], REFUSED, {BAD: "no"})
+
+    assert (first.is_first_request, second.is_first_request) == (True, False)
+
+
 def test_an_address_is_named_only_as_a_whole():
     assert find_named("bad: xhera@olimpus.com, hera@olimpus.com.au", [HERA]) == []
     assert find_named("bad: <Hera@olimpus.com>.", [HERA]) == [HERA]
