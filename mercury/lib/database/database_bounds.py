@@ -31,7 +31,9 @@ class Bounds:
     silence: float = math.inf  # for an answer to one statement, also of a server that does nothing any more
     altogether: float = math.inf  # for all answers that one request needs
     is_request: bool = False  # many of them may come at once, so that their number is bounded too
-    reads_by_index: bool = False  # all its statements find few rows: PostgreSQL reads no whole table, whatever it estimates
+    reads_by_index: bool = (
+        False  # all its statements find few rows: PostgreSQL reads no whole table, whatever it estimates
+    )
 
 
 def get_request_bounds(statement: float) -> Bounds:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from anymail.backends import mailgun
+from django.core.mail import EmailAttachment
 
 from mercury.lib.runtime import event_loop
 from providers.kinds.anymail_api import parse_addresses
@@ -55,7 +56,7 @@ def test_several_recipients_are_one_call(build):
 
 def test_attachments_are_not_lost_on_the_way():
     message = accounts.mail()
-    message.attach("hello.txt", "Hi", "text/plain")
+    message.attachments.append(EmailAttachment("hello.txt", b"Hi", "text/plain"))
 
     assert _send_and_read(accounts.mailgun, message)["files"] == ["hello.txt"]
 

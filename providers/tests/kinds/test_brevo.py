@@ -17,6 +17,7 @@ from providers.tests.support import accounts, messages
 from providers.tests.support.messages import HERA, IRIS
 from providers.tests.support.scripted_api import ScriptedApi
 from providers.transports.mime import HTML
+from providers.transports.mime_files import InlineFile
 
 _FILLED = {"type": "string", "minLength": 1}
 
@@ -178,7 +179,7 @@ def test_a_template_in_html_is_refused_before_the_call(api):
 
 def test_an_inline_image_is_refused_before_the_call(api):
     message = messages.build_bare()
-    messages.attach_logo(message)
+    message.attach(InlineFile("logo.png", messages.LOGO, "image/png", "logo"))
 
     with pytest.raises(ValueError, match="inline attachments"):
         api.build_request(message)
