@@ -17,6 +17,7 @@ from anymail.backends.base import BasePayload
 from anymail.backends.base_requests import AnymailRequestsBackend, RequestsPayload
 from anymail.exceptions import AnymailError
 from anymail.utils import (
+    Attachment,
     EmailAddress,
     force_non_lazy,
     force_non_lazy_dict,
@@ -39,6 +40,7 @@ NO_GLOBAL_FALLBACK: Mapping[str, Any] = {
 # Characters of a form. To encode more takes twenty times as long as multipart does, and makes up to three times the bytes.
 MAX_URLENCODED = 64 * 1024
 
+OCTETS = "application/octet-stream"
 _PLAIN = re.compile(
     r"([\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*)@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)", re.ASCII
 )
@@ -89,6 +91,22 @@ def encode_headers(headers: Mapping[str, str], *, without: Collection[str] = ())
     }
 
 
+class ExactAttachment(Attachment):  # type: ignore[misc]
+    """A file with the bytes and the type that its sender gave it.
+
+    anymail would decode text as UTF-8, which fails for text in another encoding, and name UTF-8 in its type.
+    """
+
+    def __init__(self, attachment: Any) -> None:
+        match attachment:
+            case (name, bytes(content), str(content_type)) if content_type:
+                super().__init__((name, content, OCTETS))
+                self.content_type, self.mimetype = content_type, content_type.partition(";")[0].strip()
+                self.maintype, _, self.subtype = self.mimetype.partition("/")
+            case _:
+                super().__init__(attachment)
+
+
 _Attrs = Sequence[tuple[str, Any, Any]]  # name, how defaults are combined with it, how it is converted
 
 _CONVERTERS: Mapping[Any, Any] = {
@@ -133,6 +151,10 @@ class LeanPayload(RequestsPayload):  # type: ignore[misc]
         """Set the text, or a space if it is all that there is."""
         is_blank = not body and "body" in self.never_empty and not getattr(self.message, "alternatives", None)
         super().set_text_body(" " if is_blank else body)
+
+    def prepped_attachments(self, attachments: Sequence[Any]) -> list[Attachment]:
+        """Return the attachments with their own bytes and types."""
+        return [ExactAttachment(attachment) for attachment in attachments]
 
     def get_request_params(self, api_url: str) -> dict[str, Any]:
         """Return the arguments that anymail would pass to `requests`. Joins the URL once for all emails."""

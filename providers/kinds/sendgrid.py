@@ -8,10 +8,9 @@ from urllib.parse import urljoin
 
 import orjson
 from anymail.exceptions import AnymailInvalidAddress
-from anymail.utils import Attachment
 from django.core.mail import EmailMessage
 
-from providers.kinds.anymail_api import is_plain_address, parse_addresses
+from providers.kinds.anymail_api import ExactAttachment, is_plain_address, parse_addresses
 from providers.kinds.base import API_KEY, CA, MAX_CONNECTIONS, ProviderKind, Transport, build_api_url, read_key
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer, HttpApi, HttpRequest
@@ -117,7 +116,7 @@ def _list_bodies(message: EmailMessage) -> list[dict[str, str]]:
 
 def _build_attachment(attachment: Any) -> dict[str, str]:
     """Return the object of an attachment; an inline one is shown by its Content-ID."""
-    read = Attachment(attachment)
+    read = ExactAttachment(attachment)
     built = {"content": read.b64content_utf8, "type": read.mimetype, "filename": read.name or ""}
     return built | {"disposition": "inline", "content_id": read.cid} if read.inline else built
 

@@ -7,7 +7,7 @@ from anymail.backends import mailgun
 from django.core.mail import EmailAttachment
 
 from mercury.lib.runtime import event_loop
-from providers.kinds.anymail_api import parse_addresses
+from providers.kinds.anymail_api import ExactAttachment, parse_addresses
 from providers.kinds.mailgun import MailgunApi
 from providers.outcomes import Accepted
 from providers.tests.support import accounts
@@ -126,3 +126,14 @@ def test_global_settings_replace_nothing(settings):
         "Basic YXBpOm93bg==",
     )
     assert b"o%3Atag" not in request.body
+
+
+@pytest.mark.parametrize("content_type", ["text/csv", "text/csv; charset=iso-8859-1", "image/svg+xml"])
+def test_an_attachment_keeps_its_bytes_and_its_type(content_type):
+    content = "Ζεύς;ä".encode("iso-8859-7", "replace")
+
+    attachment = ExactAttachment(EmailAttachment("gods.csv", content, content_type))
+
+    assert (attachment.content_bytes, attachment.content_type) == (content, content_type)
+    assert attachment.mimetype == content_type.partition(";")[0]
+    assert not attachment.inline

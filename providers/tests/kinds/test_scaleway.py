@@ -16,7 +16,6 @@ from providers.tests.support import accounts, messages
 from providers.tests.support.messages import HERA, IRIS
 from providers.tests.support.scripted_api import ScriptedApi
 from providers.transports.mime import HTML
-from providers.transports.mime_files import InlineFile
 
 PROJECT = "7f3a1c52-0d7c-4a52-9a53-6f2f2c6d1e10"
 TEXT = "Χαῖρε, Ἥρα"  # of exactly ten characters
@@ -130,7 +129,7 @@ def test_attachments_that_scaleway_would_refuse_are_refused_before_the_call(api,
 
 def test_an_inline_image_is_refused_before_the_call(api):
     message = messages.build_bare()
-    message.attachments = [InlineFile("logo.png", messages.LOGO, "image/png", "logo")]
+    messages.attach_logo(message)
 
     with pytest.raises(ValueError, match="inline attachments"):
         api.build_request(message)

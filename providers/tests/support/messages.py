@@ -54,9 +54,12 @@ def build_whole(**changes: Any) -> OutgoingEmail:
         }
     )
     message.attach_alternative('<p>Χαῖρε <img src="cid:logo"></p>', HTML)
-    message.attachments = [
-        EmailAttachment("bill.pdf", b"%PDF-1.7", "application/pdf"),
-        InlineFile("logo.png", LOGO, "image/png", "logo"),
-    ]
+    message.attachments = [EmailAttachment("bill.pdf", b"%PDF-1.7", "application/pdf")]
+    attach_logo(message)
     vars(message).update(tags=["welcome", "gods"], metadata={"order": "7", "mercury_id": MAIL_ID})
     return message
+
+
+def attach_logo(message: OutgoingEmail) -> None:
+    """Attach an image that the HTML shows as `cid:logo`."""
+    message.attachments.append(InlineFile("logo.png", LOGO, "image/png", "logo"))
