@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from anymail.backends import mailersend
+from anymail.utils import Attachment
 
 from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload
+from providers.kinds.attachments import require_extensions
 from providers.kinds.base import API_KEY, CA, MAX_CONNECTIONS, ProviderKind, Transport, build_api_url, read_key
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer
@@ -15,6 +17,67 @@ from providers.reply_words import Topic
 
 MAX_TAGS = 5
 MAX_RECIPIENTS = 10  # in Cc, and in Bcc; 50 in To
+# Extensions of files that MailerSend takes; it gives a file the type of its extension.
+EXTENSIONS = frozenset(
+    [
+        "ai",
+        "aif",
+        "aifc",
+        "aiff",
+        "avi",
+        "bmp",
+        "css",
+        "csv",
+        "doc",
+        "docx",
+        "eps",
+        "epub",
+        "flac",
+        "gif",
+        "ics",
+        "indd",
+        "jpe",
+        "jpeg",
+        "jpg",
+        "key",
+        "log",
+        "m4a",
+        "m4v",
+        "mkv",
+        "mobi",
+        "mov",
+        "mp3",
+        "mp4",
+        "mpeg",
+        "mpg",
+        "numbers",
+        "odp",
+        "ods",
+        "odt",
+        "ogg",
+        "ott",
+        "pages",
+        "pdf",
+        "png",
+        "pps",
+        "ppt",
+        "pptx",
+        "psd",
+        "pub",
+        "rtf",
+        "svg",
+        "tif",
+        "tiff",
+        "txt",
+        "vcf",
+        "wav",
+        "wma",
+        "wmv",
+        "xls",
+        "xlsx",
+        "zip",
+    ]
+)
 _ADDED_BY_MERCURY = frozenset({"date", "message-id", "x-mercury-id"})
 _RECIPIENT_FIELD = re.compile(r"(to|b?cc)\.(\d{1,4})(?:\.email)?")
 _CODE = re.compile(r"#(MS\d{5})\b")
@@ -34,6 +97,12 @@ class MailerSendPayload(LeanPayload, mailersend.MailerSendPayload):  # type: ign
 
     def set_metadata(self, metadata: Mapping[str, str]) -> None:
         """Leave the metadata out: MailerSend has none."""
+
+    def set_attachments(self, attachments: Sequence[Attachment]) -> None:
+        """Set the attachments. Raises ValueError for a type that MailerSend refuses."""
+        super().set_attachments(attachments)
+        names = [attached["filename"] or "" for attached in self.data["attachments"]]
+        require_extensions(names, EXTENSIONS, "MailerSend")
 
     def set_tags(self, tags: Sequence[str]) -> None:
         """Set as many tags as MailerSend takes."""

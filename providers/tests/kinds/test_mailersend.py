@@ -4,6 +4,7 @@ import base64
 import json
 
 import pytest
+from django.core.mail import EmailAttachment
 
 from mercury.lib.runtime import event_loop
 from providers.kinds.http_api import HttpAnswer
@@ -75,7 +76,7 @@ def test_a_space_replaces_an_empty_subject_and_text(api):
 
 def test_an_attachment_without_a_name_gets_one_of_its_type(api):
     message = messages.build_bare()
-    message.attach(None, b"%PDF-1.7", "application/pdf")
+    message.attachments = [EmailAttachment(None, b"%PDF-1.7", "application/pdf")]
 
     assert _build(api, message)["attachments"][0]["filename"] == "attachment.pdf"
 
@@ -91,6 +92,17 @@ def test_an_attachment_without_a_name_gets_one_of_its_type(api):
 def test_what_needs_an_enterprise_plan_is_refused_before_the_call(api, changes):
     with pytest.raises(ValueError, match="MailerSend does not support"):
         api.build_request(messages.build_bare(**changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"), [("run.exe", "application/x-msdownload"), ("bill", "application/pdf")]
+)
+def test_a_file_that_mailersend_would_refuse_is_refused_before_the_call(api, name, content_type):
+    message = messages.build_bare()
+    message.attachments = [EmailAttachment(name, b"MZ", content_type)]
+
+    with pytest.raises(ValueError, match="MailerSend carries no attachments"):
+        api.build_request(message)
 
 
 def test_only_five_tags_are_sent(api):
