@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -92,8 +92,8 @@ def _find_error(answer: HttpAnswer) -> tuple[int, Topic | None]:
 
 def _build_source(message: EmailMessage) -> bytes:
     """Return the bytes of an email: the message knows how to write itself (`providers.transports.mime`)."""
-    build = getattr(message, "build_source", None)
-    return build() if build else message.message().as_bytes(linesep="\r\n")
+    build: Callable[[], bytes] | None = getattr(message, "build_source", None)
+    return build() if build else bytes(message.message().as_bytes(linesep="\r\n"))  # type: ignore[call-arg]  # Django's
 
 
 def _encode_address(text: str) -> str:
