@@ -324,5 +324,5 @@ def test_the_schema_gives_each_option_the_type_and_limits_of_its_check(client):
 
     assert ("SMTP", "max_connections") in numbers
     for (label, name), most in numbers.items():
-        option = described[f"{label}Options"]["properties"][name]
+        option = described[f"{label.replace(' ', '')}Options"]["properties"][name]
         assert (option["type"], option["minimum"], option["maximum"]) == ("integer", 1, most)
