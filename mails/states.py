@@ -167,6 +167,8 @@ class EventName(TextChoices):
     LATE_RESULT = "LATE RESULT", "Late response"
     REQUESTED = "REQUESTED", "Action requested"
     DUPLICATE = "DUPLICATE", "Sent twice"
+    FILE_DOWNLOADED = "FILE DOWNLOADED", "File downloaded"
+    LINK_REVOKED = "LINK REVOKED", "Download link revoked"
 
     DELIVERED = "DELIVERED", "Delivered"
     DEFERRED = "DEFERRED", "Deferred"
@@ -183,6 +185,7 @@ class Actor(TextChoices):
     MAIL_SERVICE = "Mail Service", "Mail Service"  # intake
     DISPATCHER = "Dispatcher", "Dispatcher"
     SWEEPER = "Sweeper", "Sweeper"  # recovers emails of dead workers
+    DOWNLOAD_PAGE = "Download page", "Download page"  # of a large file, for anybody who has its link
     COMMAND = "command line", "Command line"  # an operator at a terminal
 
 

@@ -100,6 +100,18 @@ def check_values(**_: Any) -> list[CheckMessage]:
         )
     if error := retention_limits.find_error(settings.MERCURY_BODY_RETENTION, settings.MERCURY_MAIL_RETENTION):
         found.append(Error(error, hint="MERCURY_BODY_RETENTION, MERCURY_MAIL_RETENTION.", id="mercury.E008"))
+    if settings.MERCURY_LINK_EXPIRY > settings.MERCURY_MAIL_RETENTION:
+        expiry, kept = (
+            durations.format_duration(setting.total_seconds())
+            for setting in (settings.MERCURY_LINK_EXPIRY, settings.MERCURY_MAIL_RETENTION)
+        )
+        found.append(
+            Error(
+                f"MERCURY_LINK_EXPIRY ({expiry}) is longer than MERCURY_MAIL_RETENTION ({kept}): a download link ends with its email.",
+                hint="Set it to MERCURY_MAIL_RETENTION or less.",
+                id="mercury.E011",
+            )
+        )
     return found
 
 

@@ -76,6 +76,7 @@ TESTING = "pytest" in sys.modules
 _set_secret = env.read("SECRET_KEY", variables.parse_secret)
 MERCURY_SECRET_IS_GENERATED = not _set_secret
 SECRET_KEY = _set_secret or _generate_secret(MERCURY_DATA / "secret-key")
+SECRET_KEY_FALLBACKS = env.read("SECRET_KEY_FALLBACKS", parse_list(variables.parse_secret))
 ALLOWED_HOSTS = env.read(
     "ALLOWED_HOSTS", parse_nonempty_list(variables.parse_served_host, "mail.example.com"), "localhost,127.0.0.1,[::1]"
 )
@@ -240,12 +241,18 @@ MERCURY_MAX_ATTACHMENTS_SIZE = env.read("MERCURY_MAX_ATTACHMENTS_SIZE", parse_si
 MERCURY_MAX_FILE_SIZE = env.read("MERCURY_MAX_FILE_SIZE", parse_size_between("1kB", "2GB"), "100MB")
 MERCURY_FILE_QUOTA = env.read("MERCURY_FILE_QUOTA", parse_size_between("1kB", "1000000GB"), "5GB")
 MERCURY_FILE_RETENTION = env.read("MERCURY_FILE_RETENTION", parse_duration_between("1m", "36500d"), "30d")
+MERCURY_LINK_DOWNLOADS = env.read("MERCURY_LINK_DOWNLOADS", parse_integer_between(0, 1_000_000), "0")
 _file_storage = env.read("MERCURY_FILE_STORAGE", build_storage)
 
 # Retention
 
 MERCURY_BODY_RETENTION = env.read("MERCURY_BODY_RETENTION", parse_duration_between("1s", "36500d"), "30d")
 MERCURY_MAIL_RETENTION = env.read("MERCURY_MAIL_RETENTION", parse_duration_between("1s", "36500d"), "365d")
+MERCURY_LINK_EXPIRY = env.read(
+    "MERCURY_LINK_EXPIRY",
+    parse_duration_between("1m", "36500d"),
+    f"{min(dt.timedelta(days=30), MERCURY_MAIL_RETENTION).total_seconds()}s",  # a link ends with its email
+)
 
 # Users and applications
 

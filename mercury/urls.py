@@ -11,7 +11,7 @@ from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.files import FileViewSet
 from mails.api.viewsets.mails import MailViewSet
 from mails.api.viewsets.stats import StatsViewSet
-from mails.web import part_views, submit_views
+from mails.web import downloads, part_views, submit_views
 from mails.web import views as mail_views
 from mercury import error_pages
 from mercury.api_root import ApiRoot
@@ -45,6 +45,8 @@ urlpatterns = [
     path("mails/<uuid:mail_id>/message.eml", part_views.mail_source, name="mail-source"),
     path("mails/<uuid:mail_id>/files/<int:number>", part_views.mail_file, name="mail-file"),
     path("mails/<uuid:mail_id>/files/<int:number>/picture", part_views.mail_picture, name="mail-picture"),
+    path("files/<str:token>", downloads.download_page, name="download"),
+    path("files/<str:token>/<str:ticket>", downloads.download_file, name="download-file"),
     re_path(r"^details/mails/(?P<mail_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", details),
     path("login/", LogIn.as_view(), name="login"),
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),

@@ -1,6 +1,7 @@
-"""gunicorn's threaded worker, with one thread more that answers `/health/live` and nothing else; and its log.
+"""gunicorn's threaded worker, with threads of their own for `/health/live` and for files that are downloaded; and its log.
 
-So the process says that it lives, however many requests wait for a database. A new connection waits for its first
+So the process says that it lives, however many requests wait for a database; and people with slow connections, who
+download large files, keep no thread from those who submit email. A new connection waits for its first
 bytes in the main thread's poller, not in one of the threads that serve.
 """
 
@@ -19,7 +20,9 @@ from gunicorn.workers.gthread import ThreadWorker
 from mercury.lib.runtime.queued_stream import QueuedStream
 
 _LIVENESS = re.compile(rb"(GET|HEAD) /health/live/?[ ?]")
+_DOWNLOAD = re.compile(rb"(GET|HEAD) /files/[^/ ]+/[^/ ]+ ")
 _BODY = re.compile(rb"\r\n(content-length|transfer-encoding|expect)\s*:", re.IGNORECASE)
+DOWNLOAD_THREADS = 64  # a few more than `mercury.lib.rest.download_slots` fills: the others say that all are in use
 _LONGEST = 8192  # bytes of a request's head that is looked at
 
 
@@ -42,6 +45,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         """Serve until asked to stop."""
         self.liveness = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mercury-liveness")
+        self.downloads = ThreadPoolExecutor(max_workers=DOWNLOAD_THREADS, thread_name_prefix="mercury-download")
         super().init_process()
 
     def enqueue_req(self, conn: Any) -> None:
@@ -49,9 +53,13 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]
         if not conn.initialized and not conn.data_ready:
             self._await_data(conn)
             return
-        pool = self.liveness if _is_liveness_request(conn.sock) else self.tpool
-        done = pool.submit(self.handle, conn)
+        done = self._choose_pool(_peek(conn.sock)).submit(self.handle, conn)
         done.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, conn, future))
+
+    def _choose_pool(self, head: bytes) -> ThreadPoolExecutor:
+        if _is_liveness_request(head):
+            return self.liveness
+        return self.downloads if _DOWNLOAD.match(head) else self.tpool
 
     def _await_data(self, conn: Any) -> None:
         """Wait as gunicorn does for a connection on which nothing came within its patience."""
@@ -61,10 +69,14 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
 
-def _is_liveness_request(sock: socket.socket) -> bool:
-    """Return whether the next request asks for it, and is there as a whole: nobody can keep that thread waiting."""
+def _peek(sock: socket.socket) -> bytes:
+    """Return the beginning of the next request, as far as it has arrived."""
     try:
-        head = sock.recv(_LONGEST, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return sock.recv(_LONGEST, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except (OSError, ValueError):  # ValueError: TLS of gunicorn's own, which cannot be looked into
-        return False
+        return b""
+
+
+def _is_liveness_request(head: bytes) -> bool:
+    """Return whether the request asks for it, and is there as a whole: nobody can keep that thread waiting."""
     return _LIVENESS.match(head) is not None and b"\r\n\r\n" in head and _BODY.search(head) is None

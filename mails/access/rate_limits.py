@@ -1,4 +1,4 @@
-"""Rate limits of API keys, for everything they write: emails, events and actions.
+"""Rate limits: of API keys, for everything they write (emails, events and actions), and of visitors of download links.
 
 A moving window counts exactly: within no interval of its length do more requests pass than the rate allows. With Redis all
 web processes share the count; without it, or while it is down, each process counts alone.
@@ -88,6 +88,12 @@ def count_preview(user_id: int) -> bool:
     """Count a preview of what a person types, in this process alone; return False if there were too many in a minute."""
     limit = RateLimitItemPerSecond(PREVIEWS_A_MINUTE, 60, namespace="preview")
     return _hit_in_memory(limit, str(user_id)).allowed
+
+
+def count_visit(network: str, *, amount: int) -> int:
+    """Count a visit from this network. Return 0 if it is among the `amount` of a minute, else the seconds to wait."""
+    count = _count_write(RateLimitItemPerSecond(amount, 60, namespace="visit"), network)
+    return 0 if count.allowed else min(max(math.ceil(count.resets_at - time.time()), 1), 60)
 
 
 def _count_write(limit: RateLimitItemPerSecond, name: str) -> _WindowCount:

@@ -30,6 +30,7 @@ _DELETE_UNREFERENCED = """
         WHERE used_at < %s
             AND NOT EXISTS (SELECT 1 FROM mails_mailfile WHERE content_id = content.sha256)
             AND NOT EXISTS (SELECT 1 FROM mails_storedfile WHERE content_id = content.sha256)
+            AND NOT EXISTS (SELECT 1 FROM mails_downloadlink WHERE content_id = content.sha256)
         ORDER BY used_at LIMIT %s {lock}
     ) AND used_at < %s RETURNING location
 """
@@ -170,7 +171,7 @@ def delete_unused(limit: int) -> int:
 
 
 def delete_unreferenced(limit: int) -> int:
-    """Give up contents that no email and no upload uses, and that were not marked for a day. Return how many.
+    """Give up contents that no email, no upload and no download link uses, and that were not marked for a day. Return how many.
 
     One statement: a content that is marked, or used, while it runs is looked at again, and stays.
     """

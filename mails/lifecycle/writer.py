@@ -227,6 +227,13 @@ def append_client_event(mail: Mail, *, event: str, blob: str, by: str) -> Event:
     return Event.objects.create(mail=mail, created_at=at_ns, created_by=by, event=event, blob=blob)
 
 
+def append_event(mail_id: uuid.UUID, draft: EventDraft) -> None:
+    """Record an event of Mercury's own that moves no email, dated no earlier than the email's last one."""
+    last = Mail.objects.filter(pk=mail_id).values_list("last_event_at", flat=True).first()
+    rows = _build_event_rows([(mail_id, (replace(draft, at_ns=max(draft.at_ns, last or 0)),))])
+    sql.execute(sql.insert_rows(Event, sql.EVENT_COLUMNS, rows))
+
+
 def is_serving(account: str, version: dt.datetime | None) -> bool:
     """Return True if email may be handed to the account now, and its row is as it was in this version."""
     statement, parameters = sql.select_serving({account})

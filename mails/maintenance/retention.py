@@ -14,7 +14,7 @@ from django.db.models import Q, Sum
 
 from mails.maintenance import partitions
 from mails.maintenance.partitions import Month
-from mails.models import Attempt, Content, Event, Mail, MailLabel, Recipient, first_id
+from mails.models import Attempt, Content, DownloadLink, Event, Mail, MailLabel, Recipient, first_id
 from mails.states import FINAL
 from mercury.lib.database import database_clock, recordset
 
@@ -55,6 +55,7 @@ def forecast(bodies: dt.timedelta, mails: dt.timedelta) -> RemovedCounts:
         Recipient,
         Attempt,
         MailLabel,
+        DownloadLink,
         *([] if connection.vendor == "postgresql" else [Event]),
     ]
     rows = [part._default_manager.filter(of_mails, mail_id__lt=first_id(now - mails)).count() for part in parts]
@@ -98,9 +99,10 @@ def _remove_mails(cutoff: dt.datetime) -> Iterator[RemovedCounts]:
             rows, _ = Recipient.objects.filter(mail_id__in=mail_ids).delete()
             attempts, _ = Attempt.objects.filter(mail_id__in=mail_ids).delete()
             labels, _ = MailLabel.objects.filter(mail_id__in=mail_ids).delete()
+            links, _ = DownloadLink.objects.filter(mail_id__in=mail_ids).delete()
             events = _remove_events(mail_ids)
             _delete(mail_ids)
-        yield RemovedCounts(mails=len(mail_ids), rows=len(mail_ids) + rows + attempts + labels + events)
+        yield RemovedCounts(mails=len(mail_ids), rows=len(mail_ids) + rows + attempts + labels + links + events)
 
 
 def _drop_months(cutoff: dt.datetime) -> Iterator[RemovedCounts]:

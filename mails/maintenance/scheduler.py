@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import Error
 
 from mails.actions import bulk
-from mails.maintenance import leadership, old_rows, partitions, retention, sweeper
+from mails.maintenance import ended_links, leadership, old_rows, partitions, retention, sweeper
 from mails.maintenance.periodic_thread import Beat, PeriodicThread
 from mails.reporting import rollups
 from mercury.lib.database import database_clock
@@ -39,6 +39,7 @@ class Scheduler:
             partitions.TASK: self._prepare_partitions,
             retention.TASK: self._remove_old_mails,
             old_rows.TASK: self._remove_old_rows,
+            ended_links.TASK: self._release_ended_links,
         }
         self._threads = (
             PeriodicThread("mercury-sweeper", lambda beat: run_tasks({sweeper.TASK: self._recover_and_expire}, beat)),
@@ -96,6 +97,10 @@ class Scheduler:
     def _remove_old_rows(self, beat: Beat) -> None:
         if leadership.acquire(old_rows.TASK, beat.worker):
             old_rows.remove(seconds=SLICE)
+
+    def _release_ended_links(self, beat: Beat) -> None:
+        if leadership.begin_run(ended_links.TASK, beat.worker, every=ended_links.EVERY):
+            ended_links.remove()
 
 
 def run_tasks(tasks: Mapping[str, Task], beat: Beat) -> None:

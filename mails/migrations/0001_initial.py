@@ -943,4 +943,97 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.RunPython(_database.prepare, _database.undo),
+        migrations.CreateModel(
+            name="DownloadLink",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(default=mails.models.ids.uuid7, editable=False, primary_key=True, serialize=False),
+                ),
+                (
+                    "number",
+                    models.PositiveSmallIntegerField(
+                        help_text="The place of its file among the email's files, from 1."
+                    ),
+                ),
+                ("filename", models.CharField(max_length=255)),
+                ("content_type", models.CharField(max_length=255)),
+                ("size", models.BigIntegerField()),
+                ("sha256", models.CharField(max_length=64)),
+                ("expires_at", models.DateTimeField()),
+                ("revoked_at", models.DateTimeField(null=True)),
+                ("revoked_by", models.CharField(blank=True, max_length=128)),
+                ("downloads", models.PositiveIntegerField(default=0)),
+                ("max_downloads", models.PositiveIntegerField(help_text="None: no limit.", null=True)),
+                (
+                    "content",
+                    models.ForeignKey(
+                        db_index=False,
+                        help_text="None once the link has ended and retention has released it.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="links",
+                        to="mails.filecontent",
+                    ),
+                ),
+                (
+                    "mail",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="links",
+                        to="mails.mail",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("mail", "number"),
+            },
+        ),
+        migrations.CreateModel(
+            name="Download",
+            fields=[
+                ("id", models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                ("started_at", models.DateTimeField(db_index=True)),
+                ("sent", models.BigIntegerField(help_text="Bytes that were sent, and those of answers in progress.")),
+                (
+                    "link",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="started",
+                        to="mails.downloadlink",
+                    ),
+                ),
+            ],
+        ),
+        migrations.AddIndex(
+            model_name="downloadlink",
+            index=models.Index(
+                condition=models.Q(("content__isnull", False)), fields=["content"], name="link_by_content"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="downloadlink",
+            index=models.Index(
+                condition=models.Q(("content__isnull", False)), fields=["expires_at"], name="link_expiring"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="downloadlink",
+            constraint=models.UniqueConstraint(fields=("mail", "number"), name="one_link_per_file"),
+        ),
+        migrations.AddConstraint(
+            model_name="downloadlink",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("max_downloads", None), ("downloads__lte", models.F("max_downloads")), _connector="OR"
+                ),
+                name="link_within_limit",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="download",
+            index=models.Index(fields=["link"], name="download_by_link"),
+        ),
     ]

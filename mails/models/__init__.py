@@ -3,6 +3,7 @@
 from mails.models.api_key import ApiKey, SenderPermission
 from mails.models.attempt import Attempt
 from mails.models.bulk_action import BulkAction
+from mails.models.download_link import Download, DownloadLink
 from mails.models.event import Event
 from mails.models.idempotency_key import IdempotencyKey
 from mails.models.ids import first_id, moment_of, uuid7
@@ -18,6 +19,8 @@ __all__ = [
     "Attempt",
     "BulkAction",
     "Content",
+    "Download",
+    "DownloadLink",
     "Event",
     "FileContent",
     "FilePiece",

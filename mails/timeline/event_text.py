@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from mails.models import Event, Mail
 from mails.states import Action, EventName, Source
-from mails.timeline import action_text
+from mails.timeline import action_text, file_text
 from mails.timeline.entry import BoldText, Entry, EvaluatedAccount
 from mails.timeline.event_payload import EventPayload, shorten
 from mails.timeline.reply_text import describe_latency, describe_reply
@@ -303,6 +303,8 @@ _DESCRIBERS: dict[str, Callable[[Mail, EventPayload], Entry]] = {
     EventName.RESOLVED: action_text.describe_resolved,
     EventName.REQUESTED: action_text.describe_requested,
     EventName.DUPLICATE: _describe_duplicate,
+    EventName.FILE_DOWNLOADED: file_text.describe_file_downloaded,
+    EventName.LINK_REVOKED: file_text.describe_link_revoked,
     EventName.POSTPONED: _describe_postponed,
     EventName.EXPIRED: _describe_expired,
     EventName.LATE_RESULT: _describe_late_result,

@@ -4,6 +4,7 @@ import datetime as dt
 import re
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS = ((1000**3, "GB"), (1000**2, "MB"), (1000, "kB"))
 _BYTES = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
 
@@ -65,10 +66,10 @@ def format_duration(seconds: float) -> str:
 
 
 def format_size(size: int) -> str:
-    """Format a number of bytes: `312 B`, `6.1 kB`, `30 MB`."""
+    """Format a number of bytes: `312 B`, `6.1 kB`, `30 MB`, `1.2 GB`."""
     if size < 1000:
         return f"{size} B"
-    amount, unit = (size / 1000, "kB") if size < 1000**2 else (size / 1000**2, "MB")
+    amount, unit = next((size / step, unit) for step, unit in _UNITS if size >= step)
     return f"{amount:.1f}".removesuffix(".0") + f" {unit}"
 
 

@@ -101,6 +101,9 @@ def _pages() -> Iterator[Row]:
     picture = f"{mail}/files/<int:number>/picture"
     yield _row("`/mails/…/picture`: only by the signed link of a page that shows it", "GET", SIGNED, picture)
     yield _row("`/mails/…/cancel`", "GET, POST", Who(owner=True, superuser=False), f"{mail}/cancel")
+    link = "files/<str:token>"
+    yield _row("`/files/…`: a large file, only by its signed download link", "GET, POST", SIGNED, link)
+    yield _row("`/files/…/…`: its bytes", "GET", SIGNED, f"{link}/<str:ticket>")
     yield _row("`/details/…` redirects", "GET", ANYBODY, DETAILS)
     yield _row("`/login/`", "GET, POST", ANYBODY, "login/")
     yield _row("`/logout/`", "POST", ANYBODY, "logout/", "admin/logout/")

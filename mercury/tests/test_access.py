@@ -152,6 +152,8 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "app_label": "audit",
         "url": "nowhere",
         "rest": "nowhere",
+        "token": "nonsense",
+        "ticket": "nonsense",
     }
     common = {"username": "zeus", "ip_address": "192.0.2.1", "user_agent": "x", "attempt_time": timezone.now()}
     entry = audit.record(Act.CHANGE, by="test", kind="test", name="test")

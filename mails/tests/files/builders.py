@@ -1,0 +1,29 @@
+"""Download links for the tests: zeus sends hera a crown."""
+
+import datetime as dt
+import hashlib
+from typing import Any
+
+from mails.files import contents
+from mails.models import DownloadLink
+from mails.tests.builders import a_mail
+from mercury.lib.database import database_clock
+
+CROWN = bytes(range(256)) * 40  # 10,240 bytes
+
+
+def a_link(content: bytes = CROWN, **changes: Any) -> DownloadLink:
+    """A download link, as an email of zeus has it."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    contents.store(content, sha256)
+    columns = {
+        "mail": changes.pop("mail", None) or a_mail(),
+        "number": 1,
+        "filename": "crown.png",
+        "content_type": "image/png",
+        "size": len(content),
+        "content_id": sha256,
+        "sha256": sha256,
+        "expires_at": database_clock.now() + dt.timedelta(days=30),
+    }
+    return DownloadLink.objects.create(**columns | changes)
