@@ -95,7 +95,10 @@ def test_html_without_text_is_the_root_of_its_images():
     assert image.get_content() == PNG
 
 
-@given(st.binary(max_size=2000), st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=100))
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=100)
+
+
+@given(st.binary(max_size=2000), NAMES.filter(lambda name: name == name.strip()))
 def test_any_file_arrives_as_it_was_under_its_name(content, filename):
     _, part = parse(an_email(attached(content, filename, "application/x-any"))).iter_parts()
 
