@@ -24,6 +24,7 @@ class HoldReason(TextChoices):
 
     UNKNOWN = "outcome-unknown", "Outcome unknown"  # it may have been sent, and must not be sent twice
     POISON = "poison", "Quarantined"  # two workers died while they were sending it
+    FILE_MISSING = "file-missing", "File missing"  # the storage has lost the content of an attachment
     OPERATOR = "operator", "Held"  # by a person or the API
 
 

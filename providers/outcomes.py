@@ -74,6 +74,8 @@ class Cause(Enum):
     WORKER = "worker"  # this worker returns it: no slot, no certain lease; due again at once
     MACHINE = "machine"  # trouble of this machine: no descriptors, no memory, no network; due again after a wait
     EMAIL = "email"  # Mercury itself fails at the email: held
+    FILE = "file"  # the content of an attachment is gone: held
+    STORAGE = "storage"  # the storage of attachments does not answer; due again after a wait
     MESSAGE = "message"  # this account's API cannot carry the message: on to the next account
     ACCOUNT = "account"  # its options cannot be used: on to the next account
     CAPACITY = "capacity"  # the account takes no more now, all its connections stayed in use: on to the next account
@@ -83,6 +85,8 @@ _FAILURE_CLASSES = {
     Cause.WORKER: FailureClass.RATE,  # transient, and no account's failure
     Cause.MACHINE: FailureClass.LOCAL,
     Cause.EMAIL: FailureClass.RATE,
+    Cause.FILE: FailureClass.RATE,
+    Cause.STORAGE: FailureClass.LOCAL,
     Cause.MESSAGE: FailureClass.MESSAGE,
     Cause.ACCOUNT: FailureClass.ACCOUNT,
     Cause.CAPACITY: FailureClass.RATE,

@@ -10,6 +10,7 @@ from typing import assert_never
 import structlog
 
 from mails.dispatch import local_trouble
+from mails.dispatch.attachments import AttachmentLoader
 from mails.dispatch.local_trouble import LocalTrouble
 from mails.dispatch.steps.transitions import Call, Result
 from mails.message import mime
@@ -34,6 +35,7 @@ class Caller:
         trouble: LocalTrouble,
         confirm_lease: Callable[[Call], Awaitable[bool]],
         is_stopping: Callable[[], bool],
+        attachments: AttachmentLoader,
     ) -> None:
         self.expected = 0  # calls that have not come back, and those that wait for a slot
         self.sender: Sender | None = None  # while the dispatcher runs
@@ -41,6 +43,7 @@ class Caller:
         self._trouble = trouble
         self._confirm_lease = confirm_lease
         self._is_stopping = is_stopping
+        self._attachments = attachments
         self._slots = asyncio.Semaphore(concurrency)
         self._returned: deque[float] = deque(maxlen=concurrency // 4)  # when the last calls came back, monotonic clock
 
@@ -53,6 +56,10 @@ class Caller:
         """Return the slots that will be free by the time that a claim is committed, as many as in the last 50 ms."""
         since = time.monotonic() - AHEAD
         return sum(1 for _ in takewhile(lambda moment: moment > since, reversed(self._returned)))
+
+    def close(self) -> None:
+        """Read no more attachments."""
+        self._attachments.close()
 
     async def make(self, call: Call) -> Result:
         """Make the call, which was counted as expected before, and return its result."""
@@ -97,6 +104,9 @@ class Caller:
             return NotAttempted(cause=Cause.WORKER, reason_code=NEVER_CALLED, reason=words)
         mail = call.mail
         assert call.message is not None  # noqa: S101 (it was loaded before)
+        contents = await self._attachments.load(call.locations) if call.locations else {}
+        if isinstance(contents, NotAttempted):
+            return contents
         try:
             built = mime.build_message(
                 mail.id,
@@ -104,6 +114,7 @@ class Caller:
                 recipients=[recipient.address for recipient in mail.open_recipients],
                 accepted_at=mail.created_at,
                 key_scope=call.attempt.key_scope,
+                contents=contents,
             )
         except (OSError, MemoryError) as error:
             return local_trouble.build_outcome(error)

@@ -8,10 +8,11 @@ from typing import Any
 import structlog
 from django.db import Error, connection
 
-from mails.dispatch import local_trouble
+from mails.dispatch import attachments, local_trouble
 from mails.dispatch.due.claim import ClaimedMail
 from mails.dispatch.steps.transitions import Call, Result
 from mails.message.message import Message, MessageRecipient
+from mails.models import FileContent
 from mails.states import NEVER_CALLED
 from mercury.lib.database import recordset
 from mercury.lib.database.database_errors import classify, is_temporary
@@ -35,6 +36,10 @@ def load_messages(calls: Sequence[Call]) -> tuple[list[Call], list[Result]]:
     except Error as error:
         log.warning("contents_not_loaded", error=classify(error), calls=len(calls))
         return _load_each(calls, error)
+    return _find_files(*_build_messages(calls, rows))
+
+
+def _build_messages(calls: Sequence[Call], rows: Mapping[uuid.UUID, _Row]) -> tuple[list[Call], list[Result]]:
     loaded, not_made = [], []
     for call in calls:
         try:
@@ -43,6 +48,25 @@ def load_messages(calls: Sequence[Call]) -> tuple[list[Call], list[Result]]:
             log.exception("message_not_loaded", mail=str(call.mail.id))
             not_made.append(_give_up(call))
     return loaded, not_made
+
+
+def _find_files(calls: Sequence[Call], not_made: list[Result]) -> tuple[list[Call], list[Result]]:
+    """Add to each call where the contents of its attachments are, and to the results each call that lacks one.
+
+    One query, and none if no email has attachments.
+    """
+    hashes = {file.sha256 for call in calls if call.message for file in call.message.attachments}
+    if not hashes:
+        return list(calls), not_made
+    locations = dict(FileContent.objects.filter(pk__in=hashes).values_list("pk", "location"))
+    found = []
+    for call in calls:
+        own = {file.sha256 for file in call.message.attachments} if call.message else set()
+        if own <= locations.keys():
+            found.append(replace(call, locations={sha256: locations[sha256] for sha256 in own}))
+        else:
+            not_made.append(Result(call=call, outcome=attachments.build_missing(), latency=0.0))
+    return found, not_made
 
 
 def _load_each(calls: Sequence[Call], error: Error) -> tuple[list[Call], list[Result]]:

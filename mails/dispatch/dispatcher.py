@@ -19,6 +19,7 @@ from django.db import Error
 from mails import pauses
 from mails.dispatch import heartbeat
 from mails.dispatch.accounts.account_pool import AccountPool
+from mails.dispatch.attachments import AttachmentLoader
 from mails.dispatch.calls import Caller
 from mails.dispatch.claim_loop import DATABASE_PAUSE, ClaimLoop
 from mails.dispatch.claimer import Claimer
@@ -83,7 +84,11 @@ class Dispatcher:
         self.recorder = Recorder(self.pool, self.settings, is_stopping=self._is_stopping)
         self.heartbeat = Heartbeat(self.settings, describe=self._describe)
         self.caller = Caller(
-            self._concurrency, trouble=self.trouble, confirm_lease=self._confirm_lease, is_stopping=self._is_stopping
+            self._concurrency,
+            trouble=self.trouble,
+            confirm_lease=self._confirm_lease,
+            is_stopping=self._is_stopping,
+            attachments=AttachmentLoader(seconds=self.settings.deadline),
         )
         self.results = RecordingQueue(
             self.recorder,
@@ -146,6 +151,7 @@ class Dispatcher:
                         task.cancel()
             finally:
                 await self._leave()
+                self.caller.close()
                 await self.threads.end()
         return self._done
 

@@ -15,6 +15,7 @@ TRANSIENT = frozenset(
 # These begin no new round, so the wait does not grow: nobody has looked at the email yet.
 POSTPONING = frozenset({FailureClass.RATE, FailureClass.LOCAL})
 JITTER = 0.2  # of a back-off, up or down, so that emails that failed together do not come back together
+STORAGE_WAIT = 60.0  # seconds before an email is due again whose attachments could not be read
 LAST_TRY = 60.0  # seconds before an email expires: time enough for one more call
 MANY_ATTEMPTS = 1000  # calls of one email: from then on it is tried …
 RARELY = 3600.0  # … once an hour at most, however short the back-off is, so that its timeline stays readable
@@ -62,6 +63,13 @@ class HoldAsPoison:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldWithoutFile:
+    """The content of an attachment is gone: a person has to bring it back."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Requeue:
     """This worker could not make the call. No account has refused the email, so it has nothing to wait for."""
 
@@ -76,7 +84,7 @@ class PutOff:
     seconds: float
 
 
-NextStep = Done | TryNext | Repeat | SendRest | Hold | HoldAsPoison | Requeue | PutOff
+NextStep = Done | TryNext | Repeat | SendRest | Hold | HoldAsPoison | HoldWithoutFile | Requeue | PutOff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +153,10 @@ def _choose_without_attempt(outcome: NotAttempted, local_wait: float) -> NextSte
             return PutOff(reason=outcome.reason, seconds=local_wait)
         case Cause.EMAIL:
             return HoldAsPoison(outcome.reason)
+        case Cause.FILE:
+            return HoldWithoutFile(outcome.reason)
+        case Cause.STORAGE:
+            return PutOff(reason=outcome.reason, seconds=STORAGE_WAIT)
         case Cause.MESSAGE | Cause.ACCOUNT | Cause.CAPACITY:
             return TryNext(failure_class=outcome.failure_class, reason=outcome.reason)
         case never:

@@ -13,8 +13,10 @@ from typing import Any
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.db import connection, transaction
+from django.http import UnreadablePostError
 
 from mails.files import storage
+from mails.files.storage import SourceFailed
 from mails.files.types import HEAD
 from mails.models import FileContent, UnusedFile, uuid7
 from mercury.lib.database import database_clock
@@ -36,8 +38,12 @@ _DELETE_UNREFERENCED = """
 """
 
 
-class ContentTooLarge(Exception):
+class ContentTooLarge(SourceFailed):
     """The content has more bytes than it may have."""
+
+
+class ContentIncomplete(SourceFailed):
+    """The connection ended before the content did."""
 
 
 class WritingExpired(Exception):
@@ -67,7 +73,10 @@ class MeasuredContent(File):  # type: ignore[type-arg]
 
     def read(self, size: int = storage.CHUNK) -> bytes:
         """Return the next bytes."""
-        chunk = self._read(size if size > 0 else storage.CHUNK)
+        try:
+            chunk = self._read(size if size > 0 else storage.CHUNK)
+        except UnreadablePostError as error:
+            raise ContentIncomplete from error
         self._size += len(chunk)
         if self._size > self._limit:
             raise ContentTooLarge
@@ -111,10 +120,10 @@ def keep(sha256: str, size: int, location: str) -> None:
             discard([location])
 
 
-def store(content: bytes, sha256: str) -> None:
-    """Store a content that is in memory, unless it is stored already."""
+def store(content: "bytes | File[Any]", sha256: str, size: int) -> None:
+    """Store a content whose hash is known, unless it is stored already."""
     if not mark_used([sha256]):
-        keep(sha256, len(content), write(ContentFile(content)))
+        keep(sha256, size, write(ContentFile(content) if isinstance(content, bytes) else content))
 
 
 def mark_used(hashes: Collection[str]) -> set[str]:

@@ -8,7 +8,7 @@ import structlog
 from django.db import DataError, IntegrityError, connection, transaction
 
 from mails.dispatch import wake
-from mails.intake import idempotency
+from mails.intake import given_files, idempotency
 from mails.intake.client import Client
 from mails.intake.judge import Draft, Judge
 from mails.intake.receipts import NotStored, Receipt, Stored
@@ -35,10 +35,14 @@ def accept(submissions: Sequence[Submission], *, client: Client) -> list[Receipt
     once this returns, no email can be lost. The same idempotency key of the same client returns the first receipt for 24
     hours, also within the list. Each refusal is a receipt with its errors; an application's email with invalid fields is
     kept with a BAD REQUEST event, and uses up no key. Raises a database error if the database does not answer; then
-    nothing was stored, or everything if only the answer to the commit was lost: with keys, a retry is safe.
+    nothing was stored, or everything if only the answer to the commit was lost: with keys, a retry is safe. Files are stored
+    before their emails. Raises StorageUnavailable if they cannot be; then no email was.
     """
     judge = Judge(client)
     drafts = [judge.judge(submission) for submission in submissions]
+    for draft in drafts:
+        if draft.new is not None and draft.new.message.attachments:
+            given_files.store(draft.files, draft.new.message.attachments)
     receipts = _store([draft.new for draft in drafts if draft.new is not None])
     return [_choose_receipt(draft, receipts) for draft in drafts]
 

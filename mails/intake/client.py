@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from django.contrib.auth.models import User
 
 from mails.access import grants
+from mails.files.uploads import Owner
 from mails.message import addresses
 from mails.models import ApiKey
 from mails.states import Source
@@ -25,6 +26,11 @@ class Client:
         if self.api_key is not None:
             return f"key:{self.api_key.pk}"
         return f"user:{self.user.pk}" if self.user is not None else "command"
+
+    @property
+    def file_owner(self) -> Owner:
+        """The owner of its uploaded files."""
+        return Owner(api_key=self.api_key, user=self.user)
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from mails.intake.attachment_fields import GivenFile
 from mails.intake.receipts import Receipt, RefusalReason, Refused, Stored
 from mails.intake.submission import ValidSubmission
 from mails.lifecycle.values import NewMail
@@ -76,6 +77,8 @@ _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 def _to_json(value: Any) -> Any:
+    if isinstance(value, GivenFile):
+        return _leave_out_empty(value.identity)
     if is_dataclass(value) and not isinstance(value, type):
         return _leave_out_empty(asdict(value))
     raise TypeError

@@ -1,12 +1,13 @@
 """Judge submissions: each becomes an email to be stored, or a refusal. Writes nothing."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, assert_never
 
 from django.conf import settings
 
-from mails.intake import idempotency, submission
+from mails.intake import given_files, idempotency, submission
+from mails.intake.attachment_fields import GivenFile
 from mails.intake.client import Client, is_sender_allowed
 from mails.intake.receipts import IDEMPOTENCY_KEY, InvalidField, RefusalReason, Refused
 from mails.intake.submission import InvalidSubmission, Submission, ValidSubmission
@@ -23,6 +24,7 @@ class Draft:
 
     new: NewMail | None = None
     refused: Refused | None = None
+    files: tuple[GivenFile, ...] = ()  # of `new`
 
 
 class Judge:
@@ -37,11 +39,11 @@ class Judge:
         key = given.idempotency_key
         if key is not None and (problem := idempotency.explain_invalid(key)):
             return Draft(refused=_refuse_key(problem))
-        match submission.judge(given.fields):
+        match submission.judge(given.fields, find_files=partial(given_files.resolve, owner=self._client.file_owner)):
             case ValidSubmission() as valid:
                 if refused := self._check_sender(valid.message.sender):
                     return Draft(refused=refused)
-                return Draft(new=self._build_mail(valid, key))
+                return Draft(new=self._build_mail(valid, key), files=valid.files)
             case InvalidSubmission() as invalid:
                 return self._reject(invalid)
             case never:

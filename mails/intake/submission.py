@@ -13,6 +13,7 @@ from django.conf import settings
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from mails.intake.address_fields import AddressField, RecipientsField, ReplyToField
+from mails.intake.attachment_fields import AttachmentsField, FindFiles, GivenFile, check_shown, refer_to_contents
 from mails.intake.header_fields import (
     HeadersField,
     MetadataField,
@@ -50,6 +51,7 @@ class ValidSubmission:
     delivery_guarantee: DeliveryGuarantee
     queue: QueueName
     values: Mapping[str, Any]
+    files: tuple[GivenFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +161,12 @@ class SubmissionSerializer(StrictSerializer):
         "(RFC 2369).",
         style={"form_help": "An email address; who writes to it unsubscribes."},
     )
+    attachments = AttachmentsField(
+        label="Attachments",
+        help_text='A list of at most 100 files, each `{"filename", "content_type", "content"}` with the content in '
+        'base64, or `{"file": id}` of an uploaded one; with `content_id` the HTML shows it as `cid:…`. At most 5 MB each '
+        "(`MERCURY_MAX_ATTACHMENT_SIZE`), 20 MB in all (`MERCURY_MAX_ATTACHMENTS_SIZE`).",
+    )
     delivery_guarantee = WordField(
         choices=DeliveryGuarantee.choices,
         label="Delivery guarantee",
@@ -173,7 +181,8 @@ class SubmissionSerializer(StrictSerializer):
         "an operator can pause it alone. No other value is allowed: the other queues follow from the message.",
     )
 
-    options: ClassVar[tuple[str, ...]] = ("delivery_guarantee", "queue")  # fields that are no part of the message
+    # Fields that are no part of the message as they are given.
+    options: ClassVar[tuple[str, ...]] = ("attachments", "delivery_guarantee", "queue")
     aliases: ClassVar[Mapping[str, str]] = {"recipients": "recipient", "to": "recipient", "text": "content"}
     ignored = ("id", "url", "events")  # so that an email read from the API can be posted again
 
@@ -188,6 +197,8 @@ class SubmissionSerializer(StrictSerializer):
             _check_recipients(*(values[name] for name in _RECIPIENTS), errors)
         if values.get("html") and "content" in values:
             _check_bodies(values["content"], values["html"], errors)
+        if values.get("attachments") or "cid:" in values.get("html", ""):
+            check_shown(values.get("html", ""), values.get("attachments", ()), errors)
         if values.get("unsubscribe_url") or values.get("unsubscribe_mailto"):
             words = "Give the header, or the fields 'unsubscribe_url' and 'unsubscribe_mailto', not both."
             if names := find_unsubscribe_headers(values.get("headers", ())):
@@ -230,10 +241,13 @@ def get_field(name: str) -> Any:
     return _serializer.fields[name]
 
 
-def judge(fields: Mapping[str, object]) -> ValidSubmission | InvalidSubmission:
+def judge(
+    fields: Mapping[str, object], *, find_files: FindFiles = refer_to_contents
+) -> ValidSubmission | InvalidSubmission:
     """Check an email against every rule and return it as it will be stored, or with all errors, not only the first.
 
-    An unknown field is an error, so that a misspelt one is not ignored.
+    An unknown field is an error, so that a misspelt one is not ignored. `find_files`: returns the references of its files,
+    and errors by their numbers.
     """
     try:
         values = _serializer.run_validation(fields)
@@ -242,8 +256,15 @@ def judge(fields: Mapping[str, object]) -> ValidSubmission | InvalidSubmission:
     message = _build_message(values)
     if message.html and not message.text:  # the values stay as given: what is derived may differ in another version
         message = replace(message, text=derive_text(message.html))
+    if files := values["attachments"]:
+        references, errors = find_files(files)
+        if errors:
+            return _build_invalid(fields, {"attachments": errors})
+        # In the order of the parts of the email, which pages and downloads number.
+        message = replace(message, attachments=tuple(sorted(references, key=lambda file: not file.content_id)))
     return ValidSubmission(
         message=message,
+        files=files,
         delivery_guarantee=_choose_guarantee(values),
         queue=_choose_queue(values, message),
         values=values,

@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce, Length
 from mails.lifecycle import counters, sql
 from mails.lifecycle.counters import CounterKey, Counters
 from mails.lifecycle.values import STATE_COLUMNS, EventDraft, IllegalTransition, LateResult, NewMail, Step
-from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, MailLabel, Recipient, Rollup
+from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, MailFile, MailLabel, Recipient, Rollup
 from mails.states import ENDINGS, IDEMPOTENCY_KEYS_KEPT, Counted, Ending, RecipientState
 from mercury.lib.database import database_clock, recordset
 from mercury.lib.database.recordset import as_time, as_uuid
@@ -91,11 +91,17 @@ def _store(new: Sequence[NewMail]) -> None:
     ]
     labels = [(mail.mail.id, name, value) for mail in new for name, value in mail.message.labels]
     contents = [(mail.mail.id, mail.message.text, mail.message.html, mail.message.other_fields) for mail in new]
+    files = [
+        (mail.mail.id, number, file.filename, file.content_type, file.size, file.content_id, file.sha256)
+        for mail in new
+        for number, file in enumerate(mail.message.attachments, 1)
+    ]
     sql.execute(
         sql.insert_rows(Mail, sql.MAIL_COLUMNS | STATE_COLUMNS, mail_rows),
         sql.insert_rows(Content, sql.CONTENT_COLUMNS, contents),
         sql.insert_rows(Recipient, sql.RECIPIENT_COLUMNS, recipients),
         sql.insert_rows(MailLabel, sql.LABEL_COLUMNS, labels),
+        sql.insert_rows(MailFile, sql.FILE_COLUMNS, files),
         sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows((mail.mail.id, mail.events) for mail in new)),
     )
 

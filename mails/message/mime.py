@@ -105,7 +105,7 @@ def _attach(attachment: AttachmentReference, content: bytes) -> EmailAttachment 
 def render_source(mail: Mail, message: Message, *, contents: Mapping[str, bytes] | None = None) -> bytes:
     """Return the email as providers get it, as bytes. Empty if it was rejected, or if retention removed its body.
 
-    `contents`: those of its attachments, by their hash; None: as they are stored. Raises FileNotReadable for these.
+    `contents`: those of its attachments, by their hash; None: as they are stored. Raises StorageUnavailable for these.
     """
     if mail.status == Status.REJECTED or mail.text_removed_at:
         return b""

@@ -43,6 +43,7 @@ ORDER = (
     "expired",
     "held_poison",
     "held_unknown",
+    "held_file_missing",
     "held_operator",
     "oldest_unsent",
     "breaker_forced_closed",
@@ -259,6 +260,15 @@ def _check_held(status: SystemStatus) -> Iterable[Alert]:
             about="",
             sentence=f"{_format_emails(held.poison)} quarantined: two workers crashed while they processed {'it' if held.poison == 1 else 'each'}.",
             remedy="Look at one (manage.py mails --state held) and at the logs of the workers before you release it.",
+            emails="state=held",
+        )
+    if held.file_missing:
+        yield Alert(
+            code="held_file_missing",
+            tone="bad",
+            about="",
+            sentence=f"{_format_emails(held.file_missing)} on hold: the file storage has lost the content of an attachment.",
+            remedy="Restore the storage of files, then release them: manage.py release IDS",
             emails="state=held",
         )
     if held.operator:

@@ -56,12 +56,13 @@ class HeldCounts:
 
     unknown: int  # their outcome is not known
     poison: int
+    file_missing: int = 0  # the content of an attachment is gone
     operator: int  # held by a person, or for any other reason
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.unknown + self.poison + self.operator
+        return self.unknown + self.poison + self.file_missing + self.operator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,11 +215,13 @@ def count_held() -> HeldCounts:
         total=Count("reason_code"),
         unknown=Count("reason_code", filter=Q(reason_code=HoldReason.UNKNOWN)),
         poison=Count("reason_code", filter=Q(reason_code=HoldReason.POISON)),
+        file_missing=Count("reason_code", filter=Q(reason_code=HoldReason.FILE_MISSING)),
     )
     return HeldCounts(
         unknown=counts["unknown"],
         poison=counts["poison"],
-        operator=counts["total"] - counts["unknown"] - counts["poison"],
+        file_missing=counts["file_missing"],
+        operator=counts["total"] - counts["unknown"] - counts["poison"] - counts["file_missing"],
     )
 
 

@@ -13,6 +13,10 @@ HELD_WORDS = {
         "It may already have been sent. Mercury does not send it again until the outcome is known.",
     ),
     HoldReason.POISON.value: ("Quarantined", "Two workers crashed while they processed it."),
+    HoldReason.FILE_MISSING.value: (
+        "On hold: file missing",
+        "The file storage has lost the content of an attachment. Restore it, then release the email; or cancel it.",
+    ),
     HoldReason.OPERATOR.value: ("On hold", "It is not sent until it is released."),
 }
 

@@ -66,7 +66,11 @@ def _choose_plain_badge(mail: Mail) -> Badge:
 
 
 def _choose_held_badge(reason: str) -> Badge:
-    word = {HoldReason.UNKNOWN.value: "Outcome unknown", HoldReason.POISON.value: "Quarantined"}.get(reason, "Held")
+    word = {
+        HoldReason.UNKNOWN.value: "Outcome unknown",
+        HoldReason.POISON.value: "Quarantined",
+        HoldReason.FILE_MISSING.value: "File missing",
+    }.get(reason, "Held")
     meaning = HELD_WORDS.get(reason, HELD_WORDS[HoldReason.OPERATOR.value])[1]
     return Badge(word=word, tone="unknown", icon="question", help=meaning)
 

@@ -10,13 +10,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from mails.files import storage
-from mails.files.storage import FileNotReadable
 from mails.message import mail_preview, mime
 from mails.models import MailFile
 from mails.web.visible import get_visible
 from mercury.lib.mail import pictures, preview
 from mercury.lib.rest import large_bodies
 from mercury.lib.rest.problems import Problem
+from mercury.lib.storages.errors import StorageUnavailable
 
 
 @never_cache
@@ -45,7 +45,7 @@ def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponseBase:
     large_bodies.reserve(request, mail.size)
     try:
         source = mime.render_source(mail, mime.read_message(mail))
-    except FileNotReadable:
+    except StorageUnavailable:
         raise _build_unavailable() from None
     if not source:
         raise Http404("This email was rejected before a message was built, or its body was removed.")
@@ -87,7 +87,7 @@ def _open(file: MailFile) -> IO[bytes]:
         raise Problem(410, "gone", "Retention has deleted this file.")
     try:
         content: IO[bytes] = storage.open_content(file.content.location)
-    except FileNotReadable:
+    except StorageUnavailable:
         raise _build_unavailable() from None
     return content
 

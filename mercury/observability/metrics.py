@@ -8,6 +8,7 @@ import hmac
 import ipaddress
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 from django.conf import settings
 from django.db.models import Q
@@ -161,7 +162,7 @@ def build_gauges(found: SystemStatus) -> Iterable[Metric]:
     yield from _build_queue_gauges(found)
     yield _build_breaker_gauges(found)
     yield _build_alert_gauges(found)
-    held = {"unknown": found.held.unknown, "poison": found.held.poison, "operator": found.held.operator}
+    held = asdict(found.held)
     yield _build_labelled_gauge("mercury_held_mails", "Emails on hold.", "reason", held)
     enabled = {account.name: account.enabled for account in found.accounts}
     yield _build_labelled_gauge("mercury_provider_enabled", "1 if the account is enabled.", "provider", enabled)

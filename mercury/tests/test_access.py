@@ -121,7 +121,8 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     _expired, expired_text = api_keys.create(
         "expired", scopes=api_keys.SCOPES, senders=["*"], expires_at=timezone.now()
     )
-    ask = {"sender": ZEUS, "recipient": HERA, "subject": "Hi", "content": "Hi"}
+    file = {"filename": "a.txt", "content": "SGk="}
+    ask = {"sender": ZEUS, "recipient": HERA, "subject": "Hi", "content": "Hi", "attachments": [file]}
     mails = {
         "own": a_mail(Submitter(source=Source.FORM, user=owner), **ask),
         "key": a_mail(Submitter(source=Source.API, api_key=key), **ask),

@@ -132,6 +132,7 @@ class HeldCountsSerializer(DataclassSerializer):
         help_texts = {
             "unknown": "Their outcome is not known.",
             "poison": "Two workers died during their attempts.",
+            "file_missing": "The storage has lost the content of an attachment.",
             "operator": "Held by a person.",
         }
 

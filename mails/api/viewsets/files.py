@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.exceptions import BadRequest
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
-from django.http import Http404, HttpRequest, HttpResponseBase, UnreadablePostError
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.http.multipartparser import MultiPartParserError
 from django.utils.http import parse_header_parameters
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -18,6 +18,7 @@ from mails.api.fields import FILE_FIELDS
 from mails.api.serializers.files import FileSerializer, build_file_url
 from mails.api.viewsets.base import UUID, get_owner
 from mails.files import uploads
+from mails.files.contents import ContentIncomplete
 from mails.files.types import MAX_LENGTH, parse_type
 from mails.files.uploads import FileTooLarge, QuotaExceeded, UploadGone, UploadRefused
 from mails.models import StoredFile
@@ -164,7 +165,7 @@ def _receive(
         return uploads.receive(read, filename=filename, declared=content_type, size=size, owner=get_owner(request))
     except UploadRefused as refused:
         raise _build_problem(refused) from None
-    except UnreadablePostError:
+    except ContentIncomplete:
         raise _build_problem(UploadRefused("body_incomplete", "The connection ended before the body did.")) from None
 
 

@@ -11,16 +11,18 @@ from mails.dispatch.steps.transitions import (
     StepDraft,
     StepPlan,
     hold_as_unknown,
-    hold_draft_as_poison,
+    hold_draft,
     put_off,
     requeue,
 )
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import ActionRequest, Confirmation, list_recipients
 from mails.lifecycle.values import AttemptClosed, EventDraft, LateResult, RecipientOutcome, Step, release_lease
-from mails.states import Action, AttemptState, EventName, RecipientState, Status
+from mails.states import Action, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib.database import database_clock
 from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, Outcome, Refused, Unknown
+
+_WITHOUT_CALL = frozenset({Cause.WORKER, Cause.EMAIL, Cause.FILE, Cause.STORAGE})  # whose attempts count as no call
 
 
 def close_call(result: Result, *, now_ns: int) -> StepDraft | StepPlan:
@@ -40,7 +42,9 @@ def close_call(result: Result, *, now_ns: int) -> StepDraft | StepPlan:
             times = " by two requests" if before.possible_duplicate else ""
             return hold_as_unknown(draft, f"It may have been sent{times}: {reason}", now_ns=now_ns)
         case retry_policy.HoldAsPoison(reason):
-            return hold_draft_as_poison(draft, reason, now_ns=now_ns)
+            return hold_draft(draft, HoldReason.POISON, reason, now_ns=now_ns)
+        case retry_policy.HoldWithoutFile(reason):
+            return hold_draft(draft, HoldReason.FILE_MISSING, reason, now_ns=now_ns)
         case retry_policy.Requeue(reason):
             return requeue(replace(draft, exception=reason), now_ns=now_ns)
         case retry_policy.PutOff(reason=reason, seconds=seconds):
@@ -253,7 +257,7 @@ def _close_attempt(result: Result, now_ns: int) -> AttemptClosed:
                 failure_class=failure_class,
                 reason_code=reason_code,
                 reason=reason,
-                account="" if cause in (Cause.WORKER, Cause.EMAIL) else closed.account,  # not to be counted as a call
+                account="" if cause in _WITHOUT_CALL else closed.account,  # not to be counted as a call
             )
         case Unknown(reason_code=reason_code, reason=reason, status_code=status_code):
             return replace(

@@ -2,7 +2,8 @@
 
 import datetime as dt
 import uuid
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any, assert_never
 
@@ -42,6 +43,7 @@ class Call:
     attempt: AttemptOpened
     epoch: int  # of the account's breaker
     message: Message | None = None  # loaded once the attempt is committed
+    locations: Mapping[str, str] = field(default_factory=dict)  # of the contents of its attachments, by their hash
 
 
 @value
@@ -310,23 +312,20 @@ def requeue(draft: StepDraft, *, now_ns: int) -> StepPlan:
 
 def hold_as_poison(mail: ClaimedMail, reason: str, *, now_ns: int) -> StepPlan:
     """Hold a due email that cannot be worked on at all, so that it does not come back at once and for ever."""
-    return hold_draft_as_poison(StepDraft(mail=mail, state=mail.state), reason, now_ns=now_ns)
+    return hold_draft(StepDraft(mail=mail, state=mail.state), HoldReason.POISON, reason, now_ns=now_ns)
 
 
-def hold_draft_as_poison(draft: StepDraft, reason: str, *, now_ns: int) -> StepPlan:
-    """Hold the email of this draft as poison."""
-    blob = {"reason": HoldReason.POISON, "info": reason}
+def hold_draft(draft: StepDraft, reason: HoldReason, info: str, *, now_ns: int) -> StepPlan:
+    """Hold the email of this draft."""
+    blob = {"reason": reason, "info": info}
     event = EventDraft(event=EventName.HELD, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
-    after = release_lease(draft.state, Status.HELD, reason_code=HoldReason.POISON)
+    after = release_lease(draft.state, Status.HELD, reason_code=reason)
     return StepPlan(step=draft.finish(after, event), draft=draft)
 
 
 def hold_as_unknown(draft: StepDraft, info: str, *, now_ns: int) -> StepPlan:
     """Hold the email: it may have been sent, and only a confirmation moves it."""
-    blob = {"reason": HoldReason.UNKNOWN, "info": info}
-    event = EventDraft(event=EventName.HELD, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
-    after = release_lease(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
-    return StepPlan(step=draft.finish(after, event), draft=draft)
+    return hold_draft(draft, HoldReason.UNKNOWN, info, now_ns=now_ns)
 
 
 def expire(draft: StepDraft, *, now_ns: int) -> StepPlan:

@@ -18,6 +18,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from mercury.lib.database import database_errors
+from mercury.lib.storages.errors import StorageUnavailable
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -173,12 +174,24 @@ def build_store_unavailable() -> Problem:
     )
 
 
+def build_storage_unavailable() -> Problem:
+    """Return the 503 for a storage of files that cannot serve now: nothing was accepted."""
+    return Problem(
+        503,
+        "storage_unavailable",
+        "The storage of files cannot serve this now, so nothing was accepted. Repeat the request.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
 def _convert(exc: Exception) -> Problem | None:
     match exc:
         case Problem():
             return exc
         case Error() if database_errors.is_temporary(exc):
             return build_store_unavailable()
+        case StorageUnavailable():
+            return build_storage_unavailable()
         case Http404() | exceptions.NotFound():
             return Problem(404, "not_found", "There is nothing at this address, or it is not yours.")
         case PermissionDenied():

@@ -18,7 +18,8 @@ from dropbox.exceptions import ApiError, DropboxException
 from dropbox.files import CommitInfo, UploadSessionCursor, WriteMode
 from storages.backends.dropbox import DropboxStorage as DjangoStoragesDropbox
 
-from mercury.lib.storages.ranges import CHUNK, StorageUnavailable, open_remote, read_pieces
+from mercury.lib.storages.errors import StorageUnavailable
+from mercury.lib.storages.ranges import CHUNK, open_remote, read_pieces
 
 PIECE = 8 * 1024 * 1024  # bytes of one request, which are held in memory: Dropbox asks for multiples of 4 MB
 RETRIES = 3  # of one request

@@ -28,7 +28,8 @@ from googleapiclient import discovery, http
 from googleapiclient.errors import Error as GoogleError
 from googleapiclient.errors import HttpError
 
-from mercury.lib.storages.ranges import StorageUnavailable, open_remote, read_pieces
+from mercury.lib.storages.errors import StorageUnavailable
+from mercury.lib.storages.ranges import open_remote, read_pieces
 
 SCOPE = (
     "https://www.googleapis.com/auth/drive"  # the narrower `drive.file` cannot write into a folder it did not create

@@ -13,11 +13,9 @@ from typing import IO, Any, Protocol, runtime_checkable
 from django.core.files.base import File
 from django.core.files.storage import Storage
 
+from mercury.lib.storages.errors import StorageUnavailable
+
 CHUNK = 256 * 1024  # bytes that are read, and sent, at once
-
-
-class StorageUnavailable(OSError):
-    """The storage does not answer, or refuses Mercury. The file itself may be well; a retry can succeed."""
 
 
 @runtime_checkable

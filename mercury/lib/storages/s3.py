@@ -9,7 +9,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from storages.backends.s3 import S3Storage
 from storages.utils import clean_name
 
-from mercury.lib.storages.ranges import CHUNK, StorageUnavailable
+from mercury.lib.storages.errors import StorageUnavailable
+from mercury.lib.storages.ranges import CHUNK
 
 PART = 8 * 1024 * 1024  # bytes that are held in memory for one file
 

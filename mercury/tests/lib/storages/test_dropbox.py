@@ -9,7 +9,8 @@ from django.core.files.base import ContentFile, File
 
 from mercury.lib.storages import dropbox as dropbox_storage
 from mercury.lib.storages.dropbox import DropboxStorage
-from mercury.lib.storages.ranges import StorageUnavailable, read_range
+from mercury.lib.storages.errors import StorageUnavailable
+from mercury.lib.storages.ranges import read_range
 from mercury.tests.lib.storages import dropbox_stand_in
 from mercury.tests.lib.storages.dropbox_stand_in import DropboxStandIn, ToStandIn
 from mercury.tests.lib.storages.stand_in import Answer, Stream, as_json

@@ -12,8 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile, File
 
 from mercury.lib.storages import google_drive
+from mercury.lib.storages.errors import StorageUnavailable
 from mercury.lib.storages.google_drive import GoogleDriveStorage
-from mercury.lib.storages.ranges import StorageUnavailable, read_range
+from mercury.lib.storages.ranges import read_range
 from mercury.tests.lib.storages import google_drive_stand_in
 from mercury.tests.lib.storages.google_drive_stand_in import FOLDER, GoogleDriveStandIn
 from mercury.tests.lib.storages.stand_in import LOST, Answer, Stream
