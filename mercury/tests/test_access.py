@@ -19,9 +19,9 @@ from django.urls import get_resolver
 from django.utils import timezone
 
 from mails.access import api_keys
-from mails.files import contents, uploads
+from mails.files import uploads
 from mails.intake.client import Client as Submitter
-from mails.models import ApiKey, BulkAction, Event, Mail, MailFile, SenderPermission, StoredFile
+from mails.models import ApiKey, BulkAction, Event, Mail, SenderPermission, StoredFile
 from mails.states import Source
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mercury.lib.audit import log as audit
@@ -127,11 +127,6 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "own": a_mail(Submitter(source=Source.FORM, user=owner), **ask),
         "key": a_mail(Submitter(source=Source.API, api_key=key), **ask),
     }
-    contents.store(b"x", "1" * 64)
-    for mail in mails.values():
-        MailFile.objects.create(
-            mail=mail, number=1, filename="x", content_type="text/plain", size=1, content_id="1" * 64
-        )
     box = sandbox_account("box").account
     history.record(box, by="test", what="closed")
     stored = mailbox.store("box", _message().as_bytes())

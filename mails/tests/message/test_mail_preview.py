@@ -13,13 +13,13 @@ PNG = b"\x89PNG\r\n\x1a\n..."
 HASH = "1" * 64
 
 
-def a_mail_with_file(content: bytes = PNG, *, cid: str = "", **fields: str) -> Mail:
-    """An email with one file, as it is stored."""
-    mail = a_mail(**fields)
+def a_mail_with_file(content: bytes = PNG, *, cid: str = "", html: str = "") -> Mail:
+    """An email with one file, as it is stored; also one that intake would refuse."""
+    mail = a_mail(html="<p>" if html else "")
     contents.keep(HASH, len(content), contents.write(contents.ContentFile(content)))
     named = {"filename": "bolt.png", "content_type": "image/png", "size": len(content)}
     stored = {"attachments": [{**named, "sha256": HASH, "content_id": cid}]}
-    Content.objects.filter(mail=mail).update(other_fields=stored)
+    Content.objects.filter(mail=mail).update(other_fields=stored, html=html)
     MailFile.objects.create(mail=mail, number=1, cid=cid, content_id=HASH, **named)
     return mail
 
