@@ -27,6 +27,7 @@ _HEADER_NAME = re.compile("[!-9;-~]+")  # RFC 5322 §2.2
 _BLANKS_AT_END = (b" \r\n", b"\t\r\n")  # some servers cut them: "-- " would be no signature any more
 _BASE64_LINE = 57  # octets that make a line of 76 characters
 _QP_PART = 64 * 1024  # octets that are encoded in one call, which no other thread can interrupt
+_NOBODY = "undisclosed-recipients:;"  # an empty group (RFC 5322 §3.4): some servers refuse an email without To
 _PLACEHOLDER = "-"  # Django leaves an empty text out of an email with alternatives
 
 
@@ -38,7 +39,8 @@ class OutgoingEmail(EmailMultiAlternatives):
 
     def __init__(self, *, shown_to: Sequence[str], shown_cc: Sequence[str] = (), **fields: Any) -> None:
         super().__init__(**fields)
-        self.shown = {"To": ", ".join(shown_to), "Cc": ", ".join(shown_cc)}
+        to = shown_to or ([] if shown_cc else [_NOBODY])
+        self.shown = {"To": ", ".join(to), "Cc": ", ".join(shown_cc)}
 
     def build_source(self) -> bytes:
         """Return the email as it is sent, for a provider that takes its bytes. Raises what `build_content` raises."""

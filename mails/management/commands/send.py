@@ -1,5 +1,8 @@
 """`manage.py send`: submit an email and follow it."""
 
+import argparse
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -20,6 +23,10 @@ from mercury.lib import commands
 from mercury.lib.commands import ExitCode
 
 DEFAULT_WAIT = 60.0  # seconds
+_OPTIONAL = (
+    *("cc", "bcc", "reply_to", "tags", "unsubscribe_url", "unsubscribe_mailto"),
+    *("delivery_guarantee", "queue"),
+)
 
 
 class Command(commands.MercuryCommand):
@@ -34,9 +41,24 @@ class Command(commands.MercuryCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         _add_field(parser, "--from", "sender", required=True, metavar="ADDRESS")
-        _add_field(parser, "--to", "recipient", required=True, action="append", metavar="ADDRESS", more="Repeatable.")
+        for option, name in (("--to", "recipient"), ("--cc", "cc"), ("--bcc", "bcc"), ("--reply-to", "reply_to")):
+            _add_field(parser, option, name, action="append", default=[], metavar="ADDRESS", more="Repeatable.")
         _add_field(parser, "--subject", "subject", default="", more="Default: empty.")
         _add_field(parser, "--text", "content", metavar="FILE", more="A file; - reads standard input. Default: empty.")
+        _add_field(parser, "--html", "html", metavar="FILE", more="A file; - reads standard input.")
+        for option, name in (("--header", "headers"), ("--metadata", "metadata")):
+            parser.add_argument(
+                option,
+                dest=name,
+                type=_read_pair,
+                action="append",
+                default=[],
+                metavar="NAME=TEXT",
+                help=f"{submission.get_field(name).label}: one name and its text. Repeatable. docs/api.md says what is allowed.",
+            )
+        _add_field(parser, "--tag", "tags", action="append", default=[], metavar="WORD", more="One a time; repeatable.")
+        _add_field(parser, "--unsubscribe-url", "unsubscribe_url", metavar="URL")
+        _add_field(parser, "--unsubscribe-mailto", "unsubscribe_mailto", metavar="ADDRESS")
         _add_field(parser, "--guarantee", "delivery_guarantee")
         _add_field(parser, "--queue", "queue")
         parser.add_argument("--key", help="Idempotency key: the same key within 24 hours returns the same email.")
@@ -51,11 +73,10 @@ class Command(commands.MercuryCommand):
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Submit the email, and with --wait follow it."""
-        data = {name: options[name] for name in ("sender", "recipient", "subject")}
-        data["content"] = _read_body(options["content"])
-        data |= {name: options[name] for name in ("delivery_guarantee", "queue") if options[name]}
+        data = _collect_fields(options)
         if options["dry_run"]:
-            out.say(f"Would submit an email from {data['sender']} to {', '.join(data['recipient'])}.")
+            named = [address for name in ("recipient", "cc", "bcc") for address in data.get(name, ())]
+            out.say(f"Would submit an email from {data['sender']} to {', '.join(named)}.")
             out.write_document(data)
             return None
         mail = _submit(data, options["key"])
@@ -75,13 +96,40 @@ def _add_field(parser: CommandParser, option: str, name: str, more: str = "", **
     parser.add_argument(option, dest=name, help=f"{words} {more}".strip(), **settings)
 
 
-def _read_body(name: str | None) -> str:
+def _collect_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the submission: those that an email always has, and those that were asked for."""
+    if options["content"] == options["html"] == "-":
+        raise CommandError("Standard input has text or HTML, not both.", returncode=ExitCode.USAGE_ERROR)
+    data = {name: options[name] for name in ("sender", "recipient", "subject")}
+    data["content"] = _read_body("--text", options["content"])
+    if options["html"]:
+        data["html"] = _read_body("--html", options["html"])
+    data |= {name: _collect_pairs(name, options[name]) for name in ("headers", "metadata") if options[name]}
+    return data | {name: options[name] for name in _OPTIONAL if options[name]}
+
+
+def _collect_pairs(name: str, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    collected = dict(pairs)
+    if len(collected) < len(pairs):
+        raise CommandError(f"{name}: a name is given twice.", returncode=ExitCode.USAGE_ERROR)
+    return collected
+
+
+def _read_pair(text: str) -> tuple[str, str]:
+    """Return name and text of an option. Either `=` or the `:` of a header may separate them."""
+    found = re.fullmatch(r"\s*([^=:]*?)\s*[=:](.*)", text, re.DOTALL)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=TEXT")
+    return found[1], found[2].strip(" ")
+
+
+def _read_body(option: str, name: str | None) -> str:
     if name is None:
         return ""
     try:
         return commands.read_stdin() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--text {name}: {error}", returncode=ExitCode.USAGE_ERROR) from error
+        raise CommandError(f"{option} {name}: {error}", returncode=ExitCode.USAGE_ERROR) from error
 
 
 def _submit(data: dict[str, object], key: str | None) -> Mail:

@@ -2,6 +2,8 @@ import io
 
 import pytest
 
+from mails.message import mime
+from mails.message.message import Mailbox
 from mails.models import Mail
 from mails.states import DeliveryGuarantee, Source, Status
 from mails.tests.builders import HERA, IRIS, ZEUS, event_names
@@ -50,6 +52,59 @@ def test_the_body_is_read_from_standard_input(monkeypatch):
     run(*HELLO, "--text", "-")
 
     assert Mail.objects.get().content.text == "Hi"
+
+
+def test_every_part_of_an_email_has_an_option(tmp_path):
+    (tmp_path / "body.html").write_text("<p>Hi</p>")
+    options = {
+        "--to": f"Iris <{IRIS}>",
+        "--cc": "ares@olimpus.com",
+        "--bcc": "hades@olimpus.com",
+        "--reply-to": "Hermes <hermes@olimpus.com>",
+        "--html": str(tmp_path / "body.html"),
+        "--header": "X-Order: 17",
+        "--metadata": "order=17=18",
+        "--tag": "crown",
+        "--unsubscribe-url": "https://olimpus.com/stop?who=hera",
+        "--unsubscribe-mailto": "stop@olimpus.com",
+    }
+
+    run(*HELLO, "--header", "X-Zeta=1", "--tag", "v2", *(word for option in options.items() for word in option))
+
+    message = mime.read_message(Mail.objects.get())
+    assert [(to.kind, to.shown) for to in message.recipients] == [
+        ("to", HERA),
+        ("to", f'"Iris" <{IRIS}>'),
+        ("cc", "ares@olimpus.com"),
+        ("bcc", "hades@olimpus.com"),
+    ]
+    assert (message.text, message.html) == ("Hi", "<p>Hi</p>")
+    assert message.reply_to == (Mailbox(address="hermes@olimpus.com", name="Hermes"),)
+    assert (dict(message.headers), message.tags) == ({"X-Zeta": "1", "X-Order": "17"}, ("v2", "crown"))
+    assert message.metadata == {"order": "17=18"}
+    assert set(message.unsubscribe_headers) == {"List-Unsubscribe", "List-Unsubscribe-Post"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--header", "X-A=1", "--header", "X-A=2"), "given twice"),
+        (("--header", "Bcc: iris@olimpus.com"), "headers/Bcc: 'Bcc' is not a header of your own"),
+        (("--cc", "nobody"), "cc/0: 'nobody' is not a valid email address"),
+        (("--text", "-", "--html", "-"), "Standard input has text or HTML"),
+        (("--html", "nowhere.html"), "--html nowhere.html"),
+    ],
+)
+def test_wrong_parts_are_wrong_use(options, words):
+    ran = run(*HELLO, *options)
+
+    assert ran.code == 2
+    assert words in ran.error
+    assert not Mail.objects.exists()
+
+
+def test_a_header_has_a_name_and_a_text():
+    assert "'X-Order' is not NAME=TEXT" in run(*HELLO, "--header", "X-Order").error
 
 
 def test_a_missing_file_is_wrong_use():
