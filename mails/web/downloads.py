@@ -24,7 +24,7 @@ from mails.actions.downloads import DownloadRefused
 from mails.files import link_tokens, links, storage
 from mails.files.links import LinkState
 from mails.files.names import clean_filename
-from mails.files.storage import FileMissing, FileNotReadable
+from mails.files.storage import FileMissing, StorageUnavailable
 from mails.message.addresses import extract_address
 from mails.models import DownloadLink
 from mercury.lib import client_addresses
@@ -145,7 +145,7 @@ def _send(
     except DownloadRefused as refused:
         answer.abandon()
         return _explain(request, refused.state if refused.state is not LinkState.VALID else "ticket")
-    except FileNotReadable as error:
+    except StorageUnavailable as error:
         answer.abandon()
         log.error("download_failed", link=str(link.pk), error=str(error))  # noqa: TRY400 (the storage's own words)
         return _explain(request, LinkState.REMOVED if isinstance(error, FileMissing) else "unavailable")

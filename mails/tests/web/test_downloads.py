@@ -271,7 +271,7 @@ def test_a_content_that_is_lost_is_said_before_an_answer_begins() -> None:
 
 def test_a_storage_that_fails_is_a_503_and_no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> Iterator[bytes]:
-        raise storage.FileNotReadable("it does not answer")
+        raise storage.StorageUnavailable("it does not answer")
         yield
 
     link = a_link()
