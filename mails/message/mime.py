@@ -29,8 +29,12 @@ NOT_IN_FORM = frozenset({Feature.ATTACHMENTS, Feature.INLINE})
 
 def make_message_id(mail_id: uuid.UUID, sender: str) -> str:
     """Return the Message-ID (RFC 5322 §3.6.4) of every send of this email, so that mail programs can detect a duplicate."""
-    domain = extract_address(sender).rpartition("@")[2] or "mercury.invalid"
-    return f"<{mail_id}@{domain}>"
+    return f"<{mail_id}@{_find_domain(sender)}>"
+
+
+@lru_cache(maxsize=1024)  # few senders send most emails
+def _find_domain(sender: str) -> str:
+    return extract_address(sender).rpartition("@")[2] or "mercury.invalid"
 
 
 def build_message(

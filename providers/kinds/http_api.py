@@ -41,6 +41,8 @@ class HttpAnswer:
 
     def parse_json(self) -> Any:
         """Return the body as JSON, None if it is not JSON or nested too deep."""
+        if not self.content:
+            return None
         try:
             return json.loads(self.content)
         except (ValueError, RecursionError):

@@ -150,10 +150,14 @@ class HttpClient:
 
 def build_head(endpoint: Endpoint, method: str, headers: Mapping[str, str], length: int) -> bytes:
     """Return the request line and the headers. Raises ValueError if one of them would end its line."""
+    return _build_fields(endpoint, method, tuple(headers.items())) + b"Content-Length: %d\r\n\r\n" % length
+
+
+@functools.lru_cache(maxsize=64)  # most requests of an account have the same
+def _build_fields(endpoint: Endpoint, method: str, headers: tuple[tuple[str, str], ...]) -> bytes:
     lines = [f"{method} {endpoint.request_target} HTTP/1.1", f"Host: {endpoint.host_header}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    lines.append(f"Content-Length: {length}")
+    lines += [f"{name}: {value}" for name, value in headers]
     text = "\r\n".join(lines)
     if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
         raise ValueError("A header has a line break.")
-    return f"{text}\r\n\r\n".encode()
+    return f"{text}\r\n".encode()

@@ -17,6 +17,7 @@ _LOOKED_AT = 16 * 1024  # characters; what is kept is far shorter
 _SHORTEST = 4  # characters of a secret; a shorter one cannot be distinguished from a word
 _CUT_OFF = 6  # characters at the end of the words that may be the beginning of a secret
 _MARK = "[secret]"
+_ID = re.compile(r"[A-Za-z0-9.@<>_-]{0,255}")  # nothing is escaped in it
 _ENTITIES = {chr(code): name for code, name in html.entities.codepoint2name.items()} | {"'": "apos"}
 _IN_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=%")
 # What follows these words is a secret, perhaps not ours. It has a digit or a sign, so it is not a word.
@@ -27,8 +28,11 @@ def build_cleaner(secrets: Collection[str]) -> Callable[[str], str]:
     """Return a function that removes these secrets from a provider's words and makes them safe to store."""
     known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
     spelled = [re.compile(_build_pattern(secret), re.IGNORECASE) for secret in known]
+    signs = {sign for secret in known for sign in _list_signs(secret)}
 
     def clean(text: str) -> str:
+        if _ID.fullmatch(text) and not any(sign in text.lower() for sign in signs):
+            return text  # nine tenths of the time for the id of an accepted email
         safe = text[:_LOOKED_AT]
         for pattern in spelled:
             safe = _remove(pattern, safe)
@@ -37,6 +41,15 @@ def build_cleaner(secrets: Collection[str]) -> Callable[[str], str]:
         return plain.encode("utf-8", "replace")[:MAX_REASON].decode("utf-8", "ignore")
 
     return clean
+
+
+def _list_signs(secret: str) -> Iterator[str]:
+    """Yield the texts of which one is in each `_ID` that has this secret, or its beginning at the end; in lower case."""
+    octets = secret.encode()
+    yield secret[:_CUT_OFF].lower()
+    yield octets.hex()
+    for core in _encode_base64_cores(octets):
+        yield core.replace("+", "-").replace("/", "_").lower()
 
 
 def _build_pattern(secret: str) -> str:

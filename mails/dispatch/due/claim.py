@@ -99,7 +99,7 @@ class ClaimedMail(NamedTuple):
     @property
     def open_recipients(self) -> tuple[ClaimedRecipient, ...]:
         """Return the recipients that no provider has accepted or permanently rejected."""
-        return tuple(recipient for recipient in self.recipients if recipient.state == RecipientState.PENDING)
+        return tuple([recipient for recipient in self.recipients if recipient.state == RecipientState.PENDING])
 
 
 @contextmanager

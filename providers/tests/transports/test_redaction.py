@@ -62,6 +62,19 @@ def test_a_secret_is_found_in_any_spelling(secret, spelling):
         assert secret.lower() not in cleaned.lower()
 
 
+@pytest.mark.parametrize(
+    "spelling", ["plain", "upper case", "base64 for URLs", "base64 without padding", "hexadecimal"]
+)
+@pytest.mark.parametrize("secret", ["thunderbolt", "SG.aB-3_x.9zYxWvUt"])
+def test_an_id_with_a_secret_does_not_stay(secret, spelling):
+    spelled = SPELLINGS[spelling](secret).rstrip("=")
+
+    for text in (spelled, f"<id-{spelled}@olympus>", f"0.{spelled}"):
+        assert redaction.build_cleaner([secret])(text) != text
+
+    assert redaction.build_cleaner([secret])("<01a2293e-45b6@olympus>") == "<01a2293e-45b6@olympus>"
+
+
 def test_words_that_are_no_secrets_stay():
     clean = redaction.build_cleaner(["thunderbolt"])
 
