@@ -280,7 +280,7 @@ AXES_VERBOSE = False
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "mails.access.authentication.KeyAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "mails.access.authentication.PersonAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["mails.access.permissions.HasScope"],
     "DEFAULT_THROTTLE_CLASSES": ["mails.access.throttles.KeyRateThrottle"],

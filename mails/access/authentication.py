@@ -1,10 +1,11 @@
-"""Applications sign in with `Authorization: Bearer mk_…`; people with their session (Django REST framework's class)."""
+"""Applications sign in with `Authorization: Bearer mk_…`; people with their session."""
 
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
+from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from rest_framework.authentication import BaseAuthentication
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
@@ -33,6 +34,20 @@ class KeyAuthentication(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """Return the challenge of a 401 (RFC 6750 §3)."""
         return f'{_REALM}, error="invalid_token"' if "Authorization" in request.headers else _REALM
+
+
+class PersonAuthentication(SessionAuthentication):
+    """Set `request.user` to the person of the session, and check the CSRF token of what they write."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        """Look for the token in a form or in the header. The framework would parse any other body first: that of a file."""
+        super().enforce_csrf(request._request)  # type: ignore[arg-type]  # all that the check needs
+
+
+class PersonScheme(SessionScheme):
+    """The session in the OpenAPI schema."""
+
+    target_class = PersonAuthentication
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

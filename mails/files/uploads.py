@@ -16,7 +16,7 @@ from mails.files import contents
 from mails.files.contents import ContentTooLarge, MeasuredContent
 from mails.files.names import clean_filename
 from mails.files.types import choose_type, find_mismatch
-from mails.models import ApiKey, FilePiece, StoredFile
+from mails.models import ApiKey, FilePiece, MailFile, StoredFile
 from mails.models.querysets import StoredFileQuerySet
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_size
@@ -123,6 +123,32 @@ def finish(file: StoredFile, content: MeasuredContent, location: str) -> StoredF
     for name, value in changes.items():
         setattr(file, name, value)
     return file
+
+
+def adopt(file: MailFile, *, owner: Owner) -> StoredFile:
+    """Return an upload of the client with the content of an email's file. Raises UploadRefused.
+
+    No byte is copied. The same file gives the same upload, as long as that is kept.
+    """
+    same = list_own(owner).filter(content=file.content_id, filename=file.filename, content_type=file.content_type)
+    if found := same.first():
+        return found
+    if file.content_id is None or not contents.mark_used([file.content_id]):
+        raise UploadGone("file_gone", "The file was deleted.")
+    now = database_clock.now()
+    upload = StoredFile(
+        **owner.columns,
+        filename=file.filename,
+        content_type=file.content_type,
+        size=file.size,
+        received=file.size,
+        content_id=file.content_id,
+        created_at=now,
+        expires_at=now + settings.MERCURY_FILE_RETENTION,
+    )
+    upload.save(force_insert=True)
+    _check_quota(upload, owner)
+    return upload
 
 
 def list_own(owner: Owner) -> StoredFileQuerySet:

@@ -8,23 +8,23 @@ from functools import lru_cache, partial
 from typing import Any
 
 from django.core.mail.message import EmailAttachment
+from django.db.models import Sum
 from django.db.models.functions import Left
 
 from mails.files import storage
 from mails.message.addresses import extract_address
 from mails.message.message import AttachmentReference, Message, MessageRecipient
-from mails.models import Content, FileContent, Mail, Recipient
+from mails.models import Content, FileContent, Mail, MailFile, Recipient
 from mails.states import RecipientKind, Status
 from mercury.lib.durations import format_size
 from mercury.lib.mail import html_cleaning, preview
 from providers.kinds import idempotency
-from providers.kinds.capabilities import Feature, join_meanings, read_needs
+from providers.kinds.capabilities import read_needs
 from providers.transports import mime
 from providers.transports.mime import OutgoingEmail
 from providers.transports.mime_files import InlineFile
 
 MAX_COPY_SIZE = 1_000_000  # bytes of subject and bodies that a form is filled in with
-NOT_IN_FORM = frozenset({Feature.ATTACHMENTS, Feature.INLINE})
 
 
 def make_message_id(mail_id: uuid.UUID, sender: str) -> str:
@@ -165,15 +165,15 @@ def explain_not_copyable(mail: Mail) -> str:
         return "Only an email that was sent, discarded or expired can be copied."
     if mail.text_removed_at:
         return f"This email cannot be copied: its body was removed on {mail.text_removed_at:%Y-%m-%d}."
-    traits = read_needs(mail.needs)
-    if traits is None:
+    if read_needs(mail.needs) is None:
         return "Another version of Mercury stored this email; the form cannot carry all that is in it."
-    if lacking := traits.features & NOT_IN_FORM:
-        missing = join_meanings(lacking, "or")
-        return f"The form cannot carry {missing}; send this email again with the API."
-    if mail.size > MAX_COPY_SIZE:
+    if mail.size > MAX_COPY_SIZE and mail.size - _count_file_bytes(mail) > MAX_COPY_SIZE:
         return f"This email is larger than {format_size(MAX_COPY_SIZE)}, too large for the form; send it again with the API."
     return ""
+
+
+def _count_file_bytes(mail: Mail) -> int:
+    return MailFile.objects.filter(mail=mail).aggregate(size=Sum("size"))["size"] or 0
 
 
 def read_beginning(mail: Mail, *, recipients: Iterable[Recipient]) -> Message:

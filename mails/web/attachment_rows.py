@@ -1,4 +1,4 @@
-"""The files of the form: each a row that names an upload, and what is to be done with it."""
+"""The files of the form: each a row that names an upload, or a file of an email that is copied, or has come with the form."""
 
 import uuid
 from collections.abc import Iterable
@@ -6,70 +6,141 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
+from django.db.models import Q
 from django.http import QueryDict
+from django.urls import reverse
 
 from mails.files import uploads
 from mails.files.names import clean_filename
 from mails.files.types import parse_type
 from mails.files.uploads import Owner, UploadRefused
-from mails.models import StoredFile
+from mails.models import Mail, MailFile, StoredFile
+
+COPIED = "mail"  # how the name of a file of an email begins: `mail/<id>/<number>`
 
 
 @dataclass(slots=True, kw_only=True)
 class AttachmentRow:
     """One file of the form."""
 
-    id: str  # of the upload
+    id: str = ""  # of the upload, or the name of a file of an email; empty if it has come with the form
     filename: str
     content_type: str = ""
     size: int = 0  # bytes
     content_id: str = ""
-    delivery: str = ""
+    content: UploadedFile | None = None  # where it has come with the form
+    copied: MailFile | None = None  # where it is a file of an email that this person may see
     errors: list[str] = field(default_factory=list)
 
     @property
     def submitted(self) -> dict[str, Any]:
         """Return it as intake takes it."""
-        choices = {"content_id": self.content_id, "delivery": self.delivery}
-        return {"file": self.id} | {name: value for name, value in choices.items() if value}
+        if self.content is None:
+            given: dict[str, Any] = {"file": self.id}
+        else:
+            given = {"filename": self.filename, "content": self.content}
+            given |= {"content_type": self.content_type} if self.content_type else {}
+        return given | ({"content_id": self.content_id} if self.content_id else {})
+
+    @property
+    def picture_path(self) -> str:
+        """Return the path of the picture that it may be."""
+        if self.copied is not None:
+            return reverse("mail-picture", args=[self.copied.mail_id, self.copied.number])
+        return reverse("draft-picture", args=[self.id])
 
 
-def read_rows(typed: QueryDict, owner: Owner) -> list[AttachmentRow]:
-    """Return the rows that the form was sent with, without those that were to be removed. One query."""
+def read_rows(typed: QueryDict, *, owner: Owner) -> list[AttachmentRow]:
+    """Return the rows that the form was sent with, without those that are to be removed. At most two queries."""
     removed = set(typed.getlist("remove"))
-    ids = [file_id for file_id in typed.getlist("file") if file_id and file_id not in removed]
-    files = {str(file.pk): file for file in uploads.list_own(owner).filter(pk__in=filter(_is_id, ids))}
-    return [_make_row(file_id, files.get(file_id), typed) for file_id in dict.fromkeys(ids)]
+    names = [name for name in dict.fromkeys(typed.getlist("file")) if name and name not in removed]
+    found = _find_uploads(names, owner) | _find_copied(names, owner)
+    return [_make_row(name, found.get(name), typed.get(f"content_id-{name}", "").strip()) for name in names]
 
 
-def receive(files: Iterable[UploadedFile], owner: Owner) -> tuple[list[AttachmentRow], list[str]]:
-    """Store the files that a browser sent with the form, and return their rows, and an error for each that is refused."""
-    rows, errors = [], []
-    for file in files:
+def read_received(files: Iterable[UploadedFile]) -> list[AttachmentRow]:
+    """Return rows for the files that a browser without scripts sends with the form."""
+    return [
+        AttachmentRow(
+            filename=clean_filename(file.name or ""),
+            content_type=parse_type(file.content_type or ""),
+            size=file.size or 0,
+            content=file,
+        )
+        for file in files
+    ]
+
+
+def list_rows(mail: Mail) -> list[AttachmentRow]:
+    """Return rows for the files of an email that is copied. One query."""
+    files = MailFile.objects.filter(mail=mail, content__isnull=False)
+    return [_make_row(f"{COPIED}/{mail.pk}/{file.number}", file, file.cid) for file in files]
+
+
+def adopt(rows: Iterable[AttachmentRow], *, owner: Owner) -> None:
+    """Make the files of copied emails uploads of this person; their contents stay where they are."""
+    for row in rows:
+        if row.copied is not None:
+            try:
+                row.id = str(uploads.adopt(row.copied, owner=owner).pk)
+            except UploadRefused as refused:
+                row.errors.append(str(refused))
+
+
+def keep_received(rows: Iterable[AttachmentRow], *, owner: Owner) -> None:
+    """Make uploads of the files that came with a form which is shown again. A row says why its file cannot be kept."""
+    for row in rows:
+        if row.content is None:
+            continue
+        row.content.seek(0)
         try:
             stored = uploads.receive(
-                file.read,
-                filename=file.name or "",
-                declared=parse_type(file.content_type or ""),
-                size=file.size,
-                owner=owner,
+                row.content.read, filename=row.filename, declared=row.content_type, size=row.size, owner=owner
             )
         except UploadRefused as refused:
-            errors.append(f"{clean_filename(file.name or '')}: {refused}")
+            row.errors = [f"{refused} Choose another file."]
         else:
-            rows.append(_make_row(str(stored.pk), stored, QueryDict()))
-    return rows, errors
+            row.id = str(stored.pk)
 
 
-def _make_row(file_id: str, file: StoredFile | None, typed: QueryDict) -> AttachmentRow:
+def _find_uploads(names: Iterable[str], owner: Owner) -> dict[str, StoredFile | MailFile]:
+    ids = [name for name in names if _is_id(name)]
+    return {str(file.pk): file for file in uploads.list_own(owner).filter(pk__in=ids)} if ids else {}
+
+
+def _find_copied(names: Iterable[str], owner: Owner) -> dict[str, StoredFile | MailFile]:
+    """Return the files of emails that this person may see."""
+    wanted = [copied for name in names if (copied := _parse_copied(name))]
+    if not wanted:
+        return {}
+    emails = Mail.objects.visible_to(api_key=None, user=owner.user)
+    condition = Q()
+    for mail_id, number in wanted:
+        condition |= Q(mail=mail_id, number=number)
+    files = MailFile.objects.filter(condition, mail__in=emails, content__isnull=False)
+    return {f"{COPIED}/{file.mail_id}/{file.number}": file for file in files}
+
+
+def _make_row(name: str, file: StoredFile | MailFile | None, content_id: str) -> AttachmentRow:
+    if file is None:
+        return AttachmentRow(id=name, filename="A file that is gone", content_id=content_id)
     return AttachmentRow(
-        id=file_id,
-        filename=file.filename if file else "A file",
-        content_type=file.content_type if file else "",
-        size=file.size if file else 0,
-        content_id=typed.get(f"content_id-{file_id}", "").strip(),
-        delivery=typed.get(f"delivery-{file_id}", ""),
+        id=name,
+        filename=file.filename,
+        content_type=file.content_type,
+        size=file.size,
+        content_id=content_id,
+        copied=file if isinstance(file, MailFile) else None,
     )
+
+
+def _parse_copied(name: str) -> tuple[uuid.UUID, int] | None:
+    """Return the email and the number in the name of a file of an email; None for any other text."""
+    kind, _, rest = name.partition("/")
+    mail_id, _, number = rest.partition("/")
+    if kind != COPIED or not _is_id(mail_id) or not (number.isascii() and number.isdecimal() and len(number) < 5):
+        return None
+    return uuid.UUID(mail_id), int(number)
 
 
 def _is_id(text: str) -> bool:

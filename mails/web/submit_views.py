@@ -45,12 +45,18 @@ def submit(request: HttpRequest) -> HttpResponse:
     senders = client.list_allowed_senders()
     if request.method != "POST":
         copied = _find_copied(request)
-        draft = _make_draft(copied) if copied else {}
-        form = SubmitForm(senders=senders, initial={"idempotency_key": str(uuid.uuid4()), **draft})
+        draft, rows = (_make_draft(copied), attachment_rows.list_rows(copied)) if copied else ({}, [])
+        form = SubmitForm(senders=senders, attachments=rows, initial={"idempotency_key": str(uuid.uuid4()), **draft})
         return _render_form(request, form, senders, copied=copied)
-    form = _read_form(request, senders)
-    mail = _accept(form, client) if form.is_valid() and not form.attachment_errors else None
+    owner = _get_owner(request)
+    rows = attachment_rows.read_rows(request.POST, owner=owner)
+    rows += attachment_rows.read_received(request.FILES.getlist("uploads"))
+    form = SubmitForm(request.POST, senders=senders, attachments=rows)
+    if form.is_valid():
+        attachment_rows.adopt(rows, owner=owner)
+    mail = _accept(form, client) if not form.error_list else None
     if mail is None:
+        attachment_rows.keep_received(rows, owner=owner)
         return _render_form(request, form.with_new_key(), senders, status=400)
     messages.success(request, "You can close this page; bookmark it to check the status.", extra_tags="accepted")
     return redirect("mail", mail_id=mail.pk)
@@ -69,12 +75,12 @@ def draft_preview(request: HttpRequest) -> HttpResponse:
     html = request.POST.get("html", "")
     if not html.strip():
         return html_cleaning.build_text_response(request.POST.get("content", ""))
-    rows = attachment_rows.read_rows(request.POST, _get_owner(request))
+    rows = attachment_rows.read_rows(request.POST, owner=_get_owner(request))
     shown = MailPreview(b"", html=html, files=[_make_file(number, row) for number, row in enumerate(rows, 1)])
     return preview.build_html_response(
         shown,
         remote_images=False,
-        picture_path=lambda number: reverse("draft-picture", args=[rows[number - 1].id]),
+        picture_path=lambda number: rows[number - 1].picture_path,
     )
 
 
@@ -85,16 +91,6 @@ def draft_picture(request: HttpRequest, file_id: uuid.UUID) -> HttpResponse:
     file = StoredFile.objects.select_related("content").filter(pk=file_id).first()
     is_shown = file is not None and file.content is not None and file.size <= preview.PICTURE_SHOWN
     return pictures.build_response(storage.read(file.content.location) if is_shown else b"")
-
-
-def _read_form(request: HttpRequest, senders: list[str]) -> SubmitForm:
-    """Return the form as it was sent, with the files that a browser without scripts sends with it."""
-    owner = _get_owner(request)
-    rows = attachment_rows.read_rows(request.POST, owner)
-    received, errors = attachment_rows.receive(request.FILES.getlist("uploads"), owner)
-    form = SubmitForm(request.POST, senders=senders, attachments=[*rows, *received])
-    form.attachment_errors = errors
-    return form
 
 
 def _get_owner(request: HttpRequest) -> Owner:

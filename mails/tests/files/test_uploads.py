@@ -5,6 +5,7 @@ import io
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client as Browser
 
 from mails.files import contents
 from mails.models import FileContent, StoredFile, UnusedFile
@@ -69,6 +70,19 @@ def test_a_person_uploads_with_their_session():
 
     assert answer.status_code == 201, answer.content
     assert StoredFile.objects.get().user.username == "zeus"
+
+
+@pytest.mark.parametrize(("token", "status"), [("right", 201), ("wrong", 403)])
+def test_a_page_uploads_a_file_as_it_is_with_the_token_in_a_header(token, status):
+    browser = Browser(enforce_csrf_checks=True)
+    browser.force_login(zeus_himself())
+    browser.get("/")
+    token = browser.cookies["csrftoken"].value if token == "right" else "x" * 32
+
+    answer = browser.post(f"{FILES}?filename=crown.png", PNG, "image/png", headers={"X-CSRFToken": token})
+
+    assert answer.status_code == status, answer.content
+    assert StoredFile.objects.exists() is (status == 201)
 
 
 @pytest.mark.parametrize(
