@@ -12,6 +12,7 @@ from typing import Any, Self
 import orjson
 
 from mails.states import RecipientKind
+from mercury.lib.mail.name_address import extract_address
 from mercury.lib.value import value
 from providers.kinds.capabilities import Feature, MessageTraits
 
@@ -149,7 +150,8 @@ class Message:
             features.append(Feature.HEADERS_UTF8)
         if any(name.lower() == "list-unsubscribe" for name in self.headers):
             features.append(Feature.UNSUBSCRIBE)
-        if not all(recipient.address.rpartition("@")[0].isascii() for recipient in self.recipients):
+        addresses = [extract_address(self.sender), *(box.address for box in (*self.recipients, *self.reply_to))]
+        if not all(address.rpartition("@")[0].isascii() for address in addresses):
             features.append(Feature.SMTPUTF8)
         return features
 

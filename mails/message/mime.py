@@ -64,13 +64,15 @@ def build_message(
         cc=_list_shown(called, RecipientKind.CC),
         bcc=_list_shown(called, RecipientKind.BCC),
         reply_to=[mailbox.shown for mailbox in message.reply_to],
-        headers={
-            **message.headers,
-            **message.unsubscribe_headers,
-            "Date": _format_date(int(accepted_at.timestamp())),
-            "Message-ID": make_message_id(mail_id, message.sender),
-            "X-Mercury-ID": str(mail_id),
-        },
+        headers=_merge_headers(
+            message.headers,
+            message.unsubscribe_headers,
+            {
+                "Date": _format_date(int(accepted_at.timestamp())),
+                "Message-ID": make_message_id(mail_id, message.sender),
+                "X-Mercury-ID": str(mail_id),
+            },
+        ),
     )
     _set_html(built, message)
     if message.attachments:
@@ -81,6 +83,15 @@ def build_message(
     # anymail's own attributes: providers return the metadata with their reports.
     vars(built).update(tags=list(message.tags), metadata={**message.metadata, "mercury_id": str(mail_id)})
     return built
+
+
+def _merge_headers(own: Mapping[str, str], *later: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers together. A later one replaces the sender's own of that name: case makes no difference in it."""
+    merged = {name: text for headers in later for name, text in headers.items()}
+    if not own:
+        return merged
+    taken = {name.lower() for name in merged}
+    return {name: text for name, text in own.items() if name.lower() not in taken} | merged
 
 
 @lru_cache(maxsize=1024)  # emails of one second share it, and a backlog has many of each

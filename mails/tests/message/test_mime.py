@@ -145,7 +145,9 @@ def test_html_alone_is_the_whole_email():
 
 
 def test_headers_of_the_sender_go_along_and_never_replace_those_of_mercury():
-    parsed = _parse(_build(Message(sender=ZEUS, text="Hi", headers={"X-Order": "17", "X-Mercury-ID": "8"})))
+    parsed = _parse(
+        _build(Message(sender=ZEUS, text="Hi", headers={"X-Order": "17", "x-mercury-id": "8", "DATE": "now"}))
+    )
 
     assert parsed["X-Order"] == "17"
     assert parsed.get_all("X-Mercury-ID") == [str(uuid.UUID(int=7))]
