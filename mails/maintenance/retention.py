@@ -14,7 +14,7 @@ from django.db.models import Q, Sum
 
 from mails.maintenance import partitions
 from mails.maintenance.partitions import Month
-from mails.models import Attempt, Content, DownloadLink, Event, Mail, MailLabel, Recipient, first_id
+from mails.models import Attempt, Content, DownloadLink, Event, Mail, MailFile, MailLabel, Recipient, first_id
 from mails.states import FINAL
 from mercury.lib.database import database_clock, recordset
 
@@ -56,6 +56,7 @@ def forecast(bodies: dt.timedelta, mails: dt.timedelta) -> RemovedCounts:
         Attempt,
         MailLabel,
         DownloadLink,
+        MailFile,
         *([] if connection.vendor == "postgresql" else [Event]),
     ]
     rows = [part._default_manager.filter(of_mails, mail_id__lt=first_id(now - mails)).count() for part in parts]
@@ -87,6 +88,7 @@ def _remove_texts(cutoff: dt.datetime) -> Iterator[RemovedCounts]:
         with transaction.atomic():
             sizes = _lock_old(page, cutoff)
             Content.objects.filter(pk__in=sizes).delete()
+            MailFile.objects.filter(mail__in=sizes, content__isnull=False).update(content=None)
             Mail.objects.filter(pk__in=sizes).update(text_removed_at=database_clock.now())
         yield RemovedCounts(texts=len(sizes), text_bytes=sum(sizes.values()))
 
@@ -99,10 +101,11 @@ def _remove_mails(cutoff: dt.datetime) -> Iterator[RemovedCounts]:
             rows, _ = Recipient.objects.filter(mail_id__in=mail_ids).delete()
             attempts, _ = Attempt.objects.filter(mail_id__in=mail_ids).delete()
             labels, _ = MailLabel.objects.filter(mail_id__in=mail_ids).delete()
+            files, _ = MailFile.objects.filter(mail_id__in=mail_ids).delete()
             links, _ = DownloadLink.objects.filter(mail_id__in=mail_ids).delete()
             events = _remove_events(mail_ids)
             _delete(mail_ids)
-        yield RemovedCounts(mails=len(mail_ids), rows=len(mail_ids) + rows + attempts + labels + links + events)
+        yield RemovedCounts(mails=len(mail_ids), rows=len(mail_ids) + rows + attempts + labels + files + links + events)
 
 
 def _drop_months(cutoff: dt.datetime) -> Iterator[RemovedCounts]:

@@ -14,11 +14,12 @@ from django.conf import settings
 from django.db import Error
 
 from mails.actions import bulk
-from mails.maintenance import ended_links, leadership, old_rows, partitions, retention, sweeper
+from mails.maintenance import ended_links, leadership, old_rows, partitions, retention, sweeper, unused_files
 from mails.maintenance.periodic_thread import Beat, PeriodicThread
 from mails.reporting import rollups
 from mercury.lib.database import database_clock
 from mercury.lib.database.database_errors import classify, is_temporary
+from mercury.lib.storages.errors import StorageUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,7 @@ class Scheduler:
             retention.TASK: self._remove_old_mails,
             old_rows.TASK: self._remove_old_rows,
             ended_links.TASK: self._release_ended_links,
+            unused_files.TASK: self._remove_unused_files,
         }
         self._threads = (
             PeriodicThread("mercury-sweeper", lambda beat: run_tasks({sweeper.TASK: self._recover_and_expire}, beat)),
@@ -102,12 +104,18 @@ class Scheduler:
         if leadership.begin_run(ended_links.TASK, beat.worker, every=ended_links.EVERY):
             ended_links.remove()
 
+    def _remove_unused_files(self, beat: Beat) -> None:
+        if leadership.acquire(unused_files.TASK, beat.worker):
+            unused_files.remove(seconds=SLICE)
+
 
 def run_tasks(tasks: Mapping[str, Task], beat: Beat) -> None:
     """Run the tasks, one after the other. One that fails stops no other."""
     for name, task in tasks.items():
         try:
             task(beat)
+        except StorageUnavailable as error:
+            log.warning("task_failed", task=name, error=str(error))
         except Exception as error:
             if isinstance(error, Error) and is_temporary(error):
                 log.warning("task_failed", task=name, error=classify(error))

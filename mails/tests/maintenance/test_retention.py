@@ -29,7 +29,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 DAY = dt.timedelta(days=1)
 BODIES, MAILS = 30 * DAY, 365 * DAY
-_TABLES = ("mails_content", "mails_recipient", "mails_attempt", "mails_maillabel", "mails_idempotencykey")
+_TABLES = (
+    "mails_content",
+    "mails_recipient",
+    "mails_attempt",
+    "mails_maillabel",
+    "mails_mailfile",
+    "mails_idempotencykey",
+)
 
 
 def aged(mail: Mail, days: int, *, finished: int | None = None, status: str = "") -> Mail:
