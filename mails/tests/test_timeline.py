@@ -447,7 +447,15 @@ def test_a_mail_held_for_its_unknown_outcome_says_so_once():
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [("http-400", "400 Bad Request"), ("http-799", "799"), ("smtp-550", "SMTP 550"), ("dns", "dns"), ("", "")],
+    [
+        ("http-400", "400 Bad Request"),
+        ("http-200", "200 with an error"),
+        ("http-799", "799"),
+        ("smtp-550", "SMTP 550"),
+        ("all-rejected", "all-rejected"),
+        ("dns", "dns"),
+        ("", ""),
+    ],
 )
 def test_a_reason_code_reads_as_the_reply(code, words):
     assert describe_reason(code) == words

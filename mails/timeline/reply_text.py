@@ -11,14 +11,21 @@ def describe_reply(payload: EventPayload) -> str:
     code, reason_code = payload.get_number("status_code"), payload.get_text("reason_code")
     if code is None:
         return reason_code.replace("-", " ").capitalize() or "No reply"
-    return f"{code:.0f}" if reason_code.startswith("smtp") else describe_http_status(int(code))
+    if reason_code.startswith("smtp"):
+        return f"{code:.0f}"
+    return describe_reason(reason_code) if reason_code.startswith("http") else describe_http_status(int(code))
 
 
 def describe_reason(code: str) -> str:
-    """Return a reason code for people: `400 Bad Request` for `http-400`, `550` for `smtp-550`, any other as it is."""
+    """Return a reason code for people: `400 Bad Request` for `http-400`, `550` for `smtp-550`, any other as it is.
+
+    Some providers refuse with a 200: `200 with an error` for `http-200`.
+    """
     kind, _, number = code.partition("-")
     if not number.isdigit() or len(number) > 3:
         return code
+    if kind == "http" and 200 <= int(number) < 300:
+        return f"{number} with an error"
     return describe_http_status(int(number)) if kind == "http" else f"SMTP {number}" if kind == "smtp" else code
 
 
