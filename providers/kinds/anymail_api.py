@@ -66,7 +66,7 @@ def parse_addresses(texts: str | Sequence[str]) -> list[EmailAddress]:
 def find_shown(message: EmailMessage, idna_encode: Callable[[str], str]) -> dict[str, str]:
     """Return To and Cc with all recipients, as headers have them, of an email whose call goes to some of them only.
 
-    Empty if the call names the same recipients.
+    Empty if the call names the same recipients, and without a To that names nobody: the only recipient of a blind copy.
     """
     called = {"To": ", ".join(message.to), "Cc": ", ".join(message.cc)}
     shown: Mapping[str, str] = getattr(message, "shown", called)
@@ -75,7 +75,7 @@ def find_shown(message: EmailMessage, idna_encode: Callable[[str], str]) -> dict
     return {
         name: ", ".join(address.format(idna_encode=idna_encode) for address in parse_addresses(text))
         for name, text in shown.items()
-        if text
+        if text and not text.endswith(";")  # the end of an empty group
     }
 
 

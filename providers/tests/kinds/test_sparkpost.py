@@ -76,6 +76,14 @@ def test_a_request_for_some_names_all_in_to_and_cc(api):
     assert document["content"]["headers"]["Cc"] == "Άρης <ares@olimpus.com>"
 
 
+def test_a_blind_copy_without_other_recipients_names_its_own_alone(api):
+    message = messages.build_bare(to=[], bcc=[messages.ERIS, IRIS])
+
+    document = _build(api, mime.narrow(message, [messages.ERIS]))
+
+    assert document["recipients"] == [{"address": {"email": messages.ERIS, "header_to": messages.ERIS}}]
+
+
 def test_a_space_replaces_an_empty_subject_and_text(api):
     content = _build(api, messages.build_bare(subject="", body=""))["content"]
 
