@@ -29,6 +29,7 @@ from mails.web.visible import get_visible
 from mercury.lib.mail import html_cleaning, pictures, preview
 from mercury.lib.mail.preview import File, MailPreview
 from providers.accounts import registry
+from providers.kinds.catalog import delivers
 
 _TOO_MANY = "The preview pauses, because it was updated very often. It goes on in a moment."
 
@@ -170,4 +171,4 @@ def _render_form(
 
 def _is_sandbox_only() -> bool:
     usable = [account for account in registry.load_candidates() if account.enabled and account.configured]
-    return all(account.config.kind == "sandbox" for account in usable)
+    return not any(delivers(account.config.kind) for account in usable)

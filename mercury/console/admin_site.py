@@ -19,6 +19,7 @@ from mails.dispatch import wake
 from mails.models import ApiKey, Mail, Worker
 from mails.states import Status
 from mercury.console import dashboard
+from providers.kinds.catalog import delivers
 from providers.models import Breaker, BreakerMode, BreakerState
 
 LOOKED_BACK_AT_MOST = 1000  # emails
@@ -92,7 +93,7 @@ class MercuryAdminSite(admin.AdminSite):
             "has_key": ApiKey.objects.exists(),
             "has_mail": Mail.objects.exists(),
             "has_failover": _has_failover(),
-            "sandbox_only": all(row.status.kind == "sandbox" for row in shown.accounts if row.status.enabled),
+            "sandbox_only": not any(delivers(row.status.kind) for row in shown.accounts if row.status.enabled),
             "api_url": request.build_absolute_uri(reverse("api-mail-list")),
         }
         return super().index(request, {**context, **(extra_context or {})})

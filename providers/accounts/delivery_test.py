@@ -20,7 +20,7 @@ from mercury.lib.runtime import event_loop
 from providers import history
 from providers.accounts.config import AccountConfig
 from providers.kinds.base import Transport
-from providers.kinds.catalog import KINDS
+from providers.kinds.catalog import KINDS, delivers
 from providers.models import Account, Breaker
 from providers.outcomes import Accepted, Cause, NotAttempted, Outcome, Refused, Unknown
 from providers.transports.sender import Sender
@@ -57,7 +57,7 @@ def run(configs: Sequence[AccountConfig], *, sender: str, recipient: str, by: st
         sender=sender,
         recipient=recipient,
         person=person,
-        only_sandboxes=all(config.kind == "sandbox" for config in configs),
+        only_sandboxes=not any(delivers(config.kind) for config in configs),
     )
     if reasons := [reason for rule in rules if (reason := rule(test))]:
         raise DeliveryTestNotAllowed(" ".join(reasons))

@@ -6,13 +6,14 @@ from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
 from providers import history
 from providers.accounts.errors import AccountChangeNotAllowed
+from providers.kinds.catalog import SIMULATE_FAILURES
 from providers.models import Account, FailureMode
 from providers.sandbox.failure_modes import FailureKind, SimulatedFailure
 
 
 def set_failure_mode(account: Account, failure: SimulatedFailure | None, *, by: str = audit.COMMAND_LINE) -> None:
     """Let a sandbox account simulate a failure; None ends it. Raises AccountChangeNotAllowed for another kind of account."""
-    if account.kind != "sandbox":
+    if account.kind not in SIMULATE_FAILURES:
         raise AccountChangeNotAllowed(
             f"'{account.name}' is not a sandbox: only a sandbox account can simulate a failure."
         )

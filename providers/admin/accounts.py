@@ -26,7 +26,7 @@ from providers.admin import account_actions, delivery_tests
 from providers.admin.account_actions import REASON_FIELD, WITH_REASON, is_open
 from providers.admin.forms import AccountForm
 from providers.health.breaker import check_permission, describe_breaker
-from providers.kinds.catalog import KINDS
+from providers.kinds.catalog import KINDS, delivers
 from providers.models import Account, BreakerChange
 from providers.sandbox.failure_modes import SimulatedFailure
 
@@ -64,7 +64,7 @@ class AccountAdmin(GuardedAdmin):
             **self.admin_site.each_context(request),
             "title": "Providers",
             "rows": rows,
-            "sandbox_only": all(row["candidate"].config.kind == "sandbox" for row in rows),
+            "sandbox_only": not any(delivers(row["candidate"].config.kind) for row in rows),
             "kinds": KINDS.values(),
             "may_add": self.has_add_permission(request),
             **(extra_context or {}),
@@ -175,7 +175,7 @@ class AccountAdmin(GuardedAdmin):
         return self._show_test(request, usable, {"title": "Send a test email through every account", "trail": trail})
 
     def _show_test(self, request: HttpRequest, configs: list[AccountConfig], context: dict[str, Any]) -> HttpResponse:
-        only_sandboxes = all(config.kind == "sandbox" for config in configs)
+        only_sandboxes = not any(delivers(config.kind) for config in configs)
         nobody = delivery_test.PLACEHOLDER_ADDRESS if only_sandboxes else ""
         own = request.user.email or nobody  # type: ignore[union-attr]
         sender = request.POST.get("sender", own).strip() or nobody
@@ -196,7 +196,7 @@ class AccountAdmin(GuardedAdmin):
             "recipient": recipient,
             "results": results,
             "errors": errors,
-            "sandboxes": [config.name for config in configs if config.kind == "sandbox"],
+            "sandboxes": [config.name for config in configs if not delivers(config.kind)],
             "deadline": delivery_test.get_time_limit(configs),
         }
         return self._render(request, "admin/providers/account/test.html", context)

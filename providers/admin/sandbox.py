@@ -21,6 +21,7 @@ from mercury.lib.mail.preview import MailPreview
 from mercury.lib.rest import large_bodies
 from providers import history
 from providers.accounts import registry, sandboxes
+from providers.kinds.catalog import KEEP_EMAILS
 from providers.models import Account
 from providers.sandbox import failure_modes, mailbox
 from providers.sandbox.failure_modes import SimulatedFailure
@@ -50,10 +51,10 @@ def inbox(request: HttpRequest) -> HttpResponse:
 
 
 def _show_inbox(request: HttpRequest, name: str, typed: FailurePanelInput | None = None) -> HttpResponse:
-    accounts = list(Account.objects.filter(kind="sandbox").order_by("name"))
+    accounts = list(Account.objects.filter(kind__in=KEEP_EMAILS).order_by("name"))
     if not accounts:
         registry.load_candidates()
-        accounts = list(Account.objects.filter(kind="sandbox").order_by("name"))
+        accounts = list(Account.objects.filter(kind__in=KEEP_EMAILS).order_by("name"))
     shown = next((account for account in accounts if account.name == name), accounts[0] if accounts else None)
     may_read = request.user.has_perm(READ)
     now, words = timezone.now(), request.GET.get("q", "").strip()
@@ -206,7 +207,7 @@ def _describe_mailbox(account: Account, now: dt.datetime, typed: FailurePanelInp
 
 
 def _get_account(name: str) -> Account:
-    account = Account.objects.filter(name=name, kind="sandbox").first()
+    account = Account.objects.filter(name=name, kind__in=KEEP_EMAILS).first()
     if account is None:
         raise Http404("No such sandbox account.")
     return account

@@ -40,3 +40,11 @@ _ALL = (
     SANDBOX,
 )
 KINDS: Mapping[str, ProviderKind] = MappingProxyType({kind.key: kind for kind in _ALL})
+KEEP_EMAILS = frozenset(key for key, kind in KINDS.items() if kind.capabilities.keeps_emails)
+SIMULATE_FAILURES = frozenset(key for key, kind in KINDS.items() if kind.capabilities.simulates_failures)
+
+
+def delivers(key: str) -> bool:
+    """Return False for a kind that sends nothing to anybody; True for one that this version of Mercury does not know."""
+    kind = KINDS.get(key)
+    return kind is None or kind.capabilities.delivers

@@ -25,6 +25,7 @@ from mercury.lib.commands import ExitCode
 from providers.accounts import registry, sandboxes
 from providers.health import breaker_store
 from providers.health.breaker import BreakerSnapshot, describe_breaker
+from providers.kinds.catalog import delivers
 from providers.models import Account, Breaker, BreakerMode
 from providers.sandbox.failure_modes import FailureKind, SimulatedFailure
 
@@ -82,7 +83,7 @@ def _find_two_sandboxes() -> tuple[Account, Account]:
     """Return two sandbox accounts. Raises CommandError if emails could leave through another account."""
     registry.sync()
     used = [candidate for candidate in registry.load_candidates() if candidate.enabled and candidate.configured]
-    others = [candidate.config.name for candidate in used if candidate.config.kind != "sandbox"]
+    others = [candidate.config.name for candidate in used if delivers(candidate.config.kind)]
     if others:
         raise CommandError(
             f"The demo runs with sandbox accounts only. Its emails would be sent through {', '.join(others)}. "

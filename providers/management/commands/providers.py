@@ -17,7 +17,7 @@ from providers.accounts.registry import Candidate
 from providers.health import breaker_store
 from providers.health.breaker import describe_breaker
 from providers.kinds.base import Option, ProviderKind
-from providers.kinds.catalog import KINDS
+from providers.kinds.catalog import KINDS, delivers
 from providers.models import Account, AccountSource, BreakerMode
 from providers.outcomes import Accepted, NotAttempted, Outcome, Refused, Unknown
 
@@ -225,7 +225,7 @@ def _add(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
 
 
 def _name_recipient_option(kind: str) -> str:
-    return "" if kind == "sandbox" else " --to you@example.com"
+    return " --to you@example.com" if delivers(kind) else ""
 
 
 def _read_account(name: str, url: str | None) -> AccountConfig:
@@ -269,8 +269,8 @@ def _remove(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
 
 def _test(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     config = registry.list_unstored().get(options["name"]) or _require_options(_find(options["name"]))
-    name, is_sandbox = config.name, config.kind == "sandbox"
-    recipient = options["to"] or (delivery_test.PLACEHOLDER_ADDRESS if is_sandbox else "")
+    name = config.name
+    recipient = options["to"] or ("" if delivers(config.kind) else delivery_test.PLACEHOLDER_ADDRESS)
     if not recipient:
         raise CommandError(
             "Specify the recipient of the test email: --to you@example.com.", returncode=ExitCode.USAGE_ERROR

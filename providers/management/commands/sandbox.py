@@ -10,6 +10,7 @@ from mercury.lib.commands import ExitCode
 from mercury.lib.database import database_clock
 from providers.accounts import registry, sandboxes
 from providers.accounts.errors import AccountChangeNotAllowed
+from providers.kinds.catalog import SIMULATE_FAILURES
 from providers.models import Account
 from providers.sandbox import failure_modes, mailbox
 
@@ -60,7 +61,7 @@ class Command(commands.MercuryCommand):
 
 def _list(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     out.write_rows(
-        [_build_row(account) for account in Account.objects.filter(kind="sandbox")],
+        [_build_row(account) for account in Account.objects.filter(kind__in=SIMULATE_FAILURES)],
         columns=COLUMNS,
         empty="No sandbox accounts. Add one: manage.py providers add try sandbox://",
     )
@@ -99,7 +100,9 @@ def _set(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
 
 
 def _clear(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
-    accounts = [_find(options["account"])] if options["account"] else list(Account.objects.filter(kind="sandbox"))
+    accounts = (
+        [_find(options["account"])] if options["account"] else list(Account.objects.filter(kind__in=SIMULATE_FAILURES))
+    )
     for account in accounts if not options["dry_run"] else ():
         try:
             sandboxes.set_failure_mode(account, None)
@@ -114,6 +117,6 @@ def _clear(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
 def _find(name: str) -> Account:
     account = Account.objects.filter(name=name).first()
     if account is None:
-        known = ", ".join(Account.objects.filter(kind="sandbox").values_list("name", flat=True))
+        known = ", ".join(Account.objects.filter(kind__in=SIMULATE_FAILURES).values_list("name", flat=True))
         raise CommandError(f"No account '{name}'. Sandbox accounts: {known}.", returncode=ExitCode.USAGE_ERROR)
     return account

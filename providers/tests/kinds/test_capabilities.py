@@ -3,7 +3,7 @@
 import pytest
 
 from providers.kinds.capabilities import IN_MIME, MEGABYTE, SIZES, Capabilities, Feature, MessageTraits
-from providers.kinds.catalog import KINDS
+from providers.kinds.catalog import KEEP_EMAILS, KINDS, SIMULATE_FAILURES, delivers
 
 
 def _make(**changes):
@@ -121,3 +121,8 @@ def test_what_only_some_kinds_do_is_said_of_them_alone():
 )
 def test_what_is_never_sent_empty_is_named(never_empty, words):
     assert words in _make(never_empty=frozenset(never_empty)).cannot
+
+
+def test_the_sandbox_alone_keeps_emails_and_delivers_none():
+    assert KEEP_EMAILS == SIMULATE_FAILURES == {key for key in KINDS if not delivers(key)} == {"sandbox"}
+    assert delivers("unknown")
