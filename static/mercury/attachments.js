@@ -3,6 +3,8 @@
 "use strict";
 {
   const { Upload, Refused, sizeWords } = window.mercury;
+  // As the server shows a name: nothing in it turns the text around it, or hides
+  const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
   const PICTURE = /^image\/(png|gif|jpeg|webp)$/;
 
   class Attachments {
@@ -53,8 +55,9 @@
       const row = this.template.content.firstElementChild.cloneNode(true);
       row.dataset.size = file.size;
       row.dataset.type = file.type;
-      row.querySelector("[data-name]").textContent = file.name;
-      row.querySelector("[data-of]").textContent = ` ${file.name}`;
+      const name = file.name.replaceAll(UNPRINTABLE, "\ufffd");
+      row.querySelector("[data-name]").textContent = name;
+      for (const place of row.querySelectorAll("[data-of]")) place.textContent = ` ${name}`;
       row.querySelector("[data-size-words]").textContent = sizeWords(file.size);
       this.rows.append(row);
       this.watch(row);

@@ -67,9 +67,9 @@ def visitor(chromium, live_server, olympus) -> Iterator[Visitor]:
     assert visitor.complaints == []
 
 
-def dispatch_in_thread() -> None:
+def dispatch_in_thread(queue: str = "text") -> None:
     """Dispatch in a thread, because playwright's event loop runs in this one."""
-    thread = threading.Thread(target=dispatch, args=("text",))
+    thread = threading.Thread(target=dispatch, args=(queue,))
     thread.start()
     thread.join()
 

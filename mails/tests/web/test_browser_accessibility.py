@@ -20,11 +20,14 @@ from providers.tests.support.builders import SandboxAccount
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
+FILE = {"filename": "notes.txt", "content": "SGk="}
+
+
 def list_urls(olympus: SandboxAccount, operator: User) -> list[str]:
     """Create something to show, and return the URL of every page."""
     key, _text = api_keys.create("accounts", scopes=["mails:send"], senders=["zeus@olimpus.com"])
-    sent = a_mail()
-    dispatch_in_thread()
+    sent = a_mail(cc=["iris@olimpus.com"], html="<p>Hi", tags=["welcome"], metadata={"order": "17"}, attachments=[FILE])
+    dispatch_in_thread("attachment")
     olympus.lose_answer()
     unknown = a_mail(delivery_guarantee="at-most-once")
     dispatch_in_thread()
@@ -45,6 +48,7 @@ def list_urls(olympus: SandboxAccount, operator: User) -> list[str]:
         "/mails/",
         "/mails/?state=done&q=nobody",
         f"/mails/{sent.pk}",
+        f"/mails/{sent.pk}#message-files",
         f"/mails/{queued.pk}",
         "/mails/00000000-0000-7000-8000-000000000000",
         "/admin/",

@@ -3,10 +3,13 @@
 import re
 
 import pytest
+from django.contrib.auth.models import User
 
 from mails.files import storage
 from mails.files.storage import FileMissing
+from mails.intake.client import Client
 from mails.models import MailFile
+from mails.states import Source
 from mails.tests.builders import a_mail
 from mails.tests.message.test_mail_preview import PNG, a_mail_with_file
 from mails.tests.people import browser_of, hermes, zeus
@@ -93,3 +96,36 @@ def test_parts_are_for_those_who_may_see_the_email(client, tail):
 
     assert client.get(f"/mails/{mail.pk}/{tail}").headers["Location"].startswith("/login/")
     assert browser_of(zeus()).get(f"/mails/{mail.pk}/{tail}").status_code == 404
+
+
+def test_nothing_of_a_hostile_email_gets_into_its_page():
+    evil = '"><script>alert(1)</script>'
+    mail = a_mail(
+        subject=evil,
+        html=f"<p>{evil}",
+        headers={"X-Evil": evil},
+        metadata={"evil": evil},
+        attachments=[{"filename": "a.txt", "content": "SGk="}],
+    )
+    MailFile.objects.update(filename=f"{evil}.png", content_type=evil, cid=evil)
+    browser = browser_of(hermes())
+
+    for url in (f"/mails/{mail.pk}", f"/admin/mails/mail/{mail.pk}/change/"):
+        page = browser.get(url).text
+        assert "<script>alert" not in page
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;.png" in page
+    assert "alert" not in browser.get(f"/mails/{mail.pk}/html").text
+    header = browser.get(f"/mails/{mail.pk}/files/1")["Content-Disposition"]
+    assert header.startswith('attachment; filename="\\"><script>alert(1)</script>.png"')
+
+
+def test_a_blind_copy_is_shown_to_the_sender_and_to_operators_only():
+    user = zeus()
+    mail = a_mail(Client(source=Source.FORM, user=user), bcc=["ares@olimpus.com"])
+
+    for person, status in ((user, 200), (hermes(), 200), (User.objects.create_user("iris"), 404)):
+        answer = browser_of(person).get(f"/mails/{mail.pk}")
+        assert answer.status_code == status
+        assert ("ares@olimpus.com" in answer.text) is (status == 200)
+    source = browser_of(user).get(f"/mails/{mail.pk}/message.eml")
+    assert b"ares" not in source.content
