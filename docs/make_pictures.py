@@ -1,7 +1,7 @@
-"""Take the README's pictures from a running Mercury: `.venv/bin/python docs/make_pictures.py`.
+"""Take the pictures of the documentation from a running Mercury: `.venv/bin/python docs/make_pictures.py`.
 
 Starts an embedded Mercury in a temporary data folder, lets one sandbox account fail while emails arrive, and photographs
-the timeline of an email that failed over and the operators' overview, each in light and dark. Shows a neutral
+the timeline of an email that failed over, the operators' overview and the form, each in light and dark. Shows a neutral
 host name, and touches no other installation. Needs Debian's chromium, as the browser tests do (`CHROMIUM` names another).
 """
 
@@ -27,6 +27,19 @@ EMAILS_A_MINUTE = (11, 17, 12)  # before the failure, so that the charts have a 
 EMAILS_DURING = 16
 RECIPIENTS = ("hera", "apollo", "artemis", "athena", "hermes", "iris")
 SUBJECTS = ("Your order is on its way", "Reset your password", "Your invoice", "Welcome to Olympus", "You made my day")
+FORM = {
+    "sender": "Mercury <mercury@olimpus.com>",
+    "recipient": "Zeus <zeus@olimpus.com>, hera@olimpus.com",
+    "bcc": "archive@olimpus.com",
+    "subject": "You made my day!",
+    "content": "Hi Zeus,\n\nyour nectar is on its way. The invoice is attached.\n\nAll the best,\nMercury",
+    "html": """<div style="padding: 24px; background: #fdf6e3">
+  <h1 style="color: #0f766e">You made my day!</h1>
+  <p>Hi Zeus,</p>
+  <p>your nectar is on its way.</p>
+  <a href="https://olimpus.com/invoice" style="padding: 8px 16px; background: #0f766e; color: #fff">Open the invoice</a>
+</div>""",
+}
 SECONDS = 1000  # milliseconds, as playwright counts
 HOST_NAME = "olympus"  # shown as the name of the worker, instead of this machine's own
 NEUTRAL_HOST = f"import socket\n\nsocket.gethostname = lambda: {HOST_NAME!r}\n"
@@ -115,7 +128,7 @@ def save(page: Page, name: str, scheme: str, **clip: float) -> None:
 
 
 def take_pictures(browser: Browser, url: str, scheme: str, login: tuple[str, str], mail_id: str) -> None:
-    """Take both pictures in one colour scheme."""
+    """Take all pictures in one colour scheme."""
     page = sign_in(browser, url, scheme, login, width=820)
     page.goto(f"{url}/admin/mails/mail/{mail_id}/change/")
     first, last = page.locator("#timeline .round").first, page.locator("#timeline > li").last
@@ -126,6 +139,24 @@ def take_pictures(browser: Browser, url: str, scheme: str, login: tuple[str, str
     page.goto(f"{url}/admin/")
     page.wait_for_load_state("networkidle")
     save(page, "overview", scheme, x=0, y=0, width=1180, height=1000)
+    take_picture_of_form(page, url, scheme)
+
+
+def take_picture_of_form(page: Page, url: str, scheme: str) -> None:
+    """Fill in the form, upload a file, and take its picture."""
+    page.set_viewport_size({"width": 1280, "height": 1500})
+    page.goto(f"{url}/")
+    for name, text in FORM.items():
+        page.fill(f"#id_{name}", text)
+    page.set_input_files(
+        "#id_uploads",
+        {"name": "nectar-invoice.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7" + bytes(184_000)},
+    )
+    page.locator("[data-state]", has_text="Uploaded").wait_for()
+    page.frame_locator("iframe >> nth=-1").get_by_text("Open the invoice").wait_for()
+    page.locator("h1").click()  # no field has the focus
+    height = page.locator("[data-submit]").bounding_box()
+    save(page, "form", scheme, x=0, y=0, width=1280, height=height["y"] + height["height"] + 24)
 
 
 def main() -> None:

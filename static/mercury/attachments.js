@@ -5,6 +5,7 @@
   const { Upload, Refused, sizeWords } = window.mercury;
   // As the server shows a name: nothing in it turns the text around it, or hides
   const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+  const UPLOAD = /^[0-9a-f-]{36}$/; // the id of an upload; a file of a copied email has another one
   const PICTURE = /^image\/(png|gif|jpeg|webp)$/;
 
   class Attachments {
@@ -152,7 +153,7 @@
     remove(row) {
       row.upload?.abort.abort();
       this.waiting = this.waiting.filter((other) => other !== row);
-      if (row.dataset.id) {
+      if (UPLOAD.test(row.dataset.id)) {
         const headers = { "X-CSRFToken": this.form.elements.csrfmiddlewaretoken.value };
         fetch(`${this.place.dataset.url}${row.dataset.id}`, { method: "DELETE", headers }).catch(() => {}); // it expires anyway
       }
