@@ -6,7 +6,7 @@ from collections.abc import Callable
 from chaos.scenario import AT_MOST_ONCE, GUARANTEES, Run, Scenario
 
 SLOTS = 256  # MERCURY_MAX_CONCURRENCY by default
-GROUP = 64  # results that may be waiting to be written
+GROUP = 256  # results that may be waiting to be written, as many as slots
 RECOVERY = 15.0  # seconds
 
 
