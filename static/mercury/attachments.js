@@ -8,6 +8,8 @@
   const UPLOAD = /^[0-9a-f-]{36}$/; // the id of an upload; a file of a copied email has another one
   const PICTURE = /^image\/(png|gif|jpeg|webp)$/;
 
+  const sum = (files) => files.reduce((total, file) => total + file.size, 0);
+
   class Attachments {
     constructor(place) {
       this.place = place;
@@ -174,22 +176,33 @@
       html.focus();
     }
 
-    // Which files go along, and how much room they leave
+    // Which files are attached, and how much room they leave
     count() {
-      let used = 0;
-      for (const row of this.list().filter((other) => !other.classList.contains("wrong"))) {
-        const size = Number(row.dataset.size);
-        const wanted = row.querySelector('[data-field="delivery"]')?.value ?? "attachment";
-        const isLink = wanted === "link" || (wanted === "auto" && (size > this.limits.each || used + size > this.limits.together));
-        if (!isLink) used += size;
-        row.querySelector("[data-link]").hidden = !isLink;
-      }
-      const left = this.limits.together - used;
+      const files = this.list().filter((row) => !row.classList.contains("wrong")).map((row) => ({
+        row,
+        size: Number(row.dataset.size),
+        delivery: row.querySelector('[data-field="delivery"]')?.value ?? "attachment",
+        isInline: Boolean(row.querySelector('[data-field="content_id"]').value),
+      }));
+      const linked = this.chooseLinks(files);
+      for (const file of files) file.row.querySelector("[data-link]").hidden = !linked.has(file);
+      const left = this.limits.together - sum(files.filter((file) => !linked.has(file)));
       const place = this.place.querySelector("[data-left]");
       const words = left < 0 ? `${sizeWords(-left)} too much: remove a file.` : `${sizeWords(left)} left.`;
       if (place.textContent !== words) place.textContent = words;
       place.classList.toggle("error", left < 0);
       this.form.dispatchEvent(new Event("mercury:attachments"));
+    }
+
+    // The files that are sent as links, as the server chooses them: too large to attach, or the largest of too many
+    chooseLinks(files) {
+      const linked = new Set(files.filter((file) => file.delivery === "link"));
+      const free = files.filter((file) => file.delivery === "" && !file.isInline).sort((one, other) => other.size - one.size);
+      for (const file of free) {
+        const attached = sum(files.filter((other) => !linked.has(other)));
+        if (file.size > this.limits.each || attached > this.limits.together) linked.add(file);
+      }
+      return linked;
     }
 
     // Send once the files have arrived; not with a file that failed

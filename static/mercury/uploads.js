@@ -48,17 +48,17 @@
     constructor(file, { url, token, signal, show }) {
       Object.assign(this, { file, url, signal, show, location: "", offset: 0, silent: 0 });
       this.headers = { "X-CSRFToken": token, Accept: "application/json" };
-      this.isSmall = file.size <= SMALL;
-      if (!this.isSmall) Object.assign(this.headers, TUS);
+      this.isWhole = file.size <= SMALL;
     }
 
     async run() {
       while (!this.location || this.offset < this.file.size) {
-        const before = this.offset;
-        const answer = this.isSmall ? await this.sendWhole() : this.location ? await this.continue() : await this.begin();
+        const [before, place] = [this.offset, this.location];
+        const answer = this.isWhole ? await this.sendWhole() : this.location ? await this.continue() : await this.begin();
         const isAtAnotherByte = answer.status === 409 && this.location;
-        if (isForLater(answer.status) || isAtAnotherByte) await this.pause(before);
-        else if (answer.status >= 400) throw new Refused(explain(answer));
+        const isNoNearer = answer.status < 300 && this.offset === before && this.location === place;
+        if (isForLater(answer.status) || isAtAnotherByte || isNoNearer) await this.pause(before);
+        else if (answer.status >= 300) throw new Refused(explain(answer));
         else this.silent = 0;
       }
       return this.location.replace(/\/$/, "").split("/").pop();
@@ -79,15 +79,17 @@
     async begin() {
       const metadata = [`filename ${encode(this.file.name)}`];
       if (this.file.type) metadata.push(`filetype ${encode(this.file.type)}`);
-      const headers = { ...this.headers, "Upload-Length": this.file.size, "Upload-Metadata": metadata.join(",") };
+      const headers = { ...this.headers, ...TUS, "Upload-Length": this.file.size, "Upload-Metadata": metadata.join(",") };
       const answer = await ask("POST", this.url, headers, this);
       if (answer.status === 201) this.location = answer.getResponseHeader("Location");
-      return answer;
+      if (answer.status === 201 || answer.getResponseHeader("Tus-Resumable") || isForLater(answer.status)) return answer;
+      this.isWhole = true; // nothing on the way knows the protocol
+      return this.sendWhole();
     }
 
     async continue() {
       const begin = this.offset;
-      const headers = { ...this.headers, "Upload-Offset": begin, "Content-Type": "application/offset+octet-stream" };
+      const headers = { ...this.headers, ...TUS, "Upload-Offset": begin, "Content-Type": "application/offset+octet-stream" };
       const progress = (loaded) => this.show(begin + loaded);
       const answer = await ask("PATCH", this.location, headers, { body: this.file.slice(begin), progress, signal: this.signal });
       if (answer.status < 300) this.offset = Number(answer.getResponseHeader("Upload-Offset")) || this.offset;
@@ -102,7 +104,7 @@
       await wait(Math.min(LONGEST_WAIT, 500 * 2 ** this.silent));
       if (this.signal.aborted) throw this.signal.reason;
       if (!this.location) return;
-      const answer = await ask("HEAD", this.location, this.headers, this);
+      const answer = await ask("HEAD", this.location, { ...this.headers, ...TUS }, this);
       if (answer.status === 404 || answer.status === 410) Object.assign(this, { location: "", offset: 0 });
       else if (answer.status < 300) this.offset = Number(answer.getResponseHeader("Upload-Offset"));
       if (this.offset > before) this.silent = 0;

@@ -62,7 +62,7 @@ def test_a_failover_is_watched_live(visitor, olympus, hades, monkeypatch):
 
     expect(page.locator("#state")).to_have_text("Sent", timeout=20 * SECONDS)
     expect(page.locator("#summary")).to_contain_text("Accepted by olympus")
-    expect(page.locator("#recipients")).to_contain_text("accepted")
+    expect(page.locator("#recipients")).to_contain_text("Accepted")
     expect(page.locator("#where-the-time-went")).to_contain_text("hades: 503")
     expect(page.locator("#poller")).to_have_count(0)
 
