@@ -4,6 +4,7 @@ All kinds share fast address parsing, and no work for fields that a message does
 """
 
 import base64
+import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from email.header import Header
@@ -40,6 +41,8 @@ NO_GLOBAL_FALLBACK: Mapping[str, Any] = {
 # Characters of a form. To encode more takes twenty times as long as multipart does, and makes up to three times the bytes.
 MAX_URLENCODED = 64 * 1024
 
+OUR_ID = "mercury_id"  # name of the metadata that has the email's id
+MANY = 1000  # names of metadata: more than an email has
 OCTETS = "application/octet-stream"
 _PLAIN = re.compile(
     r"([\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*)@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)", re.ASCII
@@ -89,6 +92,19 @@ def encode_headers(headers: Mapping[str, str], *, without: Collection[str] = ())
         for name, value in headers.items()
         if name.lower() not in without
     }
+
+
+def fit_metadata(metadata: Mapping[str, str], *, size: int, most: int = MANY) -> dict[str, str]:
+    """Return our id, and of the rest what fits into `size` bytes of JSON and `most` names.
+
+    A provider refuses an email whose metadata is too large; what is left out, Mercury has.
+    """
+    fitting: dict[str, str] = {}
+    for name, value in sorted(metadata.items(), key=lambda entry: entry[0] != OUR_ID):
+        larger = fitting | {name: value}
+        if len(larger) <= most and len(json.dumps(larger)) <= size:
+            fitting = larger
+    return fitting
 
 
 class ExactAttachment(Attachment):  # type: ignore[misc]

@@ -6,7 +6,7 @@ from typing import Any
 
 from anymail.backends import mailtrap
 
-from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, encode_headers
+from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, encode_headers, fit_metadata
 from providers.kinds.base import (
     API_KEY,
     CA,
@@ -24,6 +24,7 @@ from providers.kinds.http_api import HttpAnswer
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients, find_named
 
 MAX_CATEGORY = 255  # characters
+MAX_METADATA = 1000  # bytes of JSON
 _SET_BY_MAILTRAP = frozenset({"date", "message-id"})
 _RECIPIENT_REJECTED = re.compile(r"^'?(?:to|b?cc)\b.{0,60}\b(?:invalid|not (?:a )?valid)", re.IGNORECASE)
 _REGIONS = {
@@ -40,6 +41,10 @@ class MailtrapPayload(LeanPayload, mailtrap.MailtrapPayload):  # type: ignore[mi
     def set_extra_headers(self, headers: Mapping[str, str]) -> None:
         """Set the headers, without those that Mailtrap writes itself."""
         super().set_extra_headers(encode_headers(headers, without=_SET_BY_MAILTRAP))
+
+    def set_metadata(self, metadata: Mapping[str, str]) -> None:
+        """Set our id, and of the rest what there is room for."""
+        super().set_metadata(fit_metadata(metadata, size=MAX_METADATA))
 
     def set_tags(self, tags: Sequence[str]) -> None:
         """Set the first tag that fits: Mailtrap has one category for each email."""

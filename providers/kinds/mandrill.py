@@ -6,7 +6,7 @@ from typing import Any
 from anymail.backends import mandrill
 from anymail.utils import EmailAddress
 
-from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, encode_headers
+from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, encode_headers, fit_metadata
 from providers.kinds.base import API_KEY, CA, MAX_CONNECTIONS, ProviderKind, Transport, build_api_url, read_key
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer
@@ -14,6 +14,7 @@ from providers.kinds.rejected_recipients import RejectedRecipients
 from providers.reply_words import Topic
 
 MAX_TAG = 50  # characters
+MAX_METADATA = 250  # bytes of JSON
 # The errors whose names say that the request was not carried out: status and topic that they stand for.
 _ERRORS: Mapping[str, tuple[int, Topic | None]] = {
     "Invalid_Key": (401, Topic.AUTHENTICATION),
@@ -50,6 +51,10 @@ class MandrillPayload(LeanPayload, mandrill.MandrillPayload):  # type: ignore[mi
         """Set the header, in ASCII."""
         texts = [email.format(use_rfc2047=True, idna_encode=self.backend.idna_encode) for email in emails]
         self.data["message"].setdefault("headers", {})["Reply-To"] = ", ".join(texts)
+
+    def set_metadata(self, metadata: Mapping[str, str]) -> None:
+        """Set our id, and of the rest what there is room for."""
+        super().set_metadata(fit_metadata(metadata, size=MAX_METADATA))
 
     def set_tags(self, tags: Sequence[str]) -> None:
         """Set the tags that Mandrill takes: of 50 characters at most, and not with `_` first."""

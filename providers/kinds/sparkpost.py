@@ -6,7 +6,7 @@ from typing import Any
 
 from anymail.backends import sparkpost
 
-from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, find_shown
+from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, find_shown, fit_metadata
 from providers.kinds.base import API_KEY, CA, MAX_CONNECTIONS, ProviderKind, Transport, build_api_url, read_key
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer
@@ -14,6 +14,7 @@ from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipient
 from providers.reply_words import Topic
 
 MAX_TAG = 64  # bytes of a campaign_id
+MAX_METADATA = 10_000  # bytes of JSON
 _SET_BY_SPARKPOST = frozenset({"date", "message-id"})
 _TEMPLATE = "{{"  # in a header, what follows is replaced, also with perform_substitutions off
 _TOPICS = {  # of SparkPost's extended error codes
@@ -45,6 +46,10 @@ class SparkPostPayload(LeanPayload, sparkpost.SparkPostPayload):  # type: ignore
         super().set_extra_headers(
             {name: value for name, value in headers.items() if name.lower() not in _SET_BY_SPARKPOST}
         )
+
+    def set_metadata(self, metadata: Mapping[str, str]) -> None:
+        """Set our id, and of the rest what there is room for."""
+        super().set_metadata(fit_metadata(metadata, size=MAX_METADATA))
 
     def set_tags(self, tags: Sequence[str]) -> None:
         """Set the first tag that fits: SparkPost has one for each email."""

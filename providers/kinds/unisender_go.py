@@ -7,7 +7,7 @@ from anymail.backends import unisender_go
 from anymail.utils import Attachment
 
 from providers.kinds import cleaning
-from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, encode_headers
+from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, encode_headers, fit_metadata
 from providers.kinds.base import API_KEY, CA, MAX_CONNECTIONS, Option, ProviderKind, Transport, read_key
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer
@@ -15,7 +15,7 @@ from providers.kinds.rejected_recipients import RejectedRecipients
 from providers.reply_words import Topic
 
 MAX_RECIPIENTS = 10  # in To, and in Cc
-MAX_METADATA = 10  # names
+MAX_METADATA, MAX_METADATA_SIZE = 10, 10_000  # names, and bytes of JSON
 MAX_TAGS, MAX_TAG = 4, 50  # tags, and characters of one
 _SET_BY_UNISENDER = frozenset({"date", "message-id"})
 _OTHER_ACCOUNT = 114  # code: the key belongs to an account of another data centre
@@ -46,9 +46,8 @@ class UnisenderGoPayload(LeanPayload, unisender_go.UnisenderGoPayload):  # type:
         super().set_attachments(attachments)
 
     def set_metadata(self, metadata: Mapping[str, str]) -> None:
-        """Set our id, and as much of the rest as there is room for."""
-        ordered = sorted(metadata.items(), key=lambda entry: entry[0] != "mercury_id")
-        super().set_metadata(dict(ordered[:MAX_METADATA]))
+        """Set our id, and of the rest what there is room for."""
+        super().set_metadata(fit_metadata(metadata, size=MAX_METADATA_SIZE, most=MAX_METADATA))
 
     def set_tags(self, tags: Sequence[str]) -> None:
         """Set the first tags that fit."""

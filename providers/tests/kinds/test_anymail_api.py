@@ -1,5 +1,6 @@
 """Requests that anymail builds, as the local provider reads them over real sockets."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from anymail.backends import mailgun
 from django.core.mail import EmailAttachment
 
 from mercury.lib.runtime import event_loop
-from providers.kinds.anymail_api import ExactAttachment, parse_addresses
+from providers.kinds.anymail_api import ExactAttachment, fit_metadata, parse_addresses
 from providers.kinds.mailgun import MailgunApi
 from providers.outcomes import Accepted
 from providers.tests.support import accounts
@@ -137,3 +138,21 @@ def test_an_attachment_keeps_its_bytes_and_its_type(content_type):
     assert (attachment.content_bytes, attachment.content_type) == (content, content_type)
     assert attachment.mimetype == content_type.partition(";")[0]
     assert not attachment.inline
+
+
+@pytest.mark.parametrize(
+    ("limits", "names"),
+    [
+        ({"size": 1000}, ["mercury_id", "order", "note", "god"]),
+        ({"size": 1000, "most": 2}, ["mercury_id", "order"]),
+        ({"size": 60}, ["mercury_id", "order", "god"]),
+        ({"size": 30}, ["mercury_id"]),
+    ],
+)
+def test_our_id_has_a_place_in_the_metadata_and_the_rest_if_it_fits(limits, names):
+    metadata = {"order": "7", "note": "Ζεύς", "god": "Hera", "mercury_id": "0189"}
+
+    fitting = fit_metadata(metadata, **limits)
+
+    assert list(fitting) == names
+    assert len(json.dumps(fitting)) <= limits["size"]

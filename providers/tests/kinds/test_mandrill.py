@@ -7,7 +7,7 @@ import pytest
 
 from mercury.lib.runtime import event_loop
 from providers.kinds.http_api import HttpAnswer
-from providers.kinds.mandrill import MANDRILL, MAX_TAG
+from providers.kinds.mandrill import MANDRILL, MAX_METADATA, MAX_TAG
 from providers.kinds.options import clean_options
 from providers.outcomes import Accepted, FailureClass, Refused
 from providers.reply_words import Topic
@@ -101,6 +101,13 @@ def test_only_tags_that_mandrill_takes_are_sent(api):
     message.tags = ["_reserved", "t" * (MAX_TAG + 1), "t" * MAX_TAG]
 
     assert _build(api, message)["tags"] == ["t" * MAX_TAG]
+
+
+def test_metadata_beyond_the_limit_is_left_out(api):
+    message = messages.build_bare()
+    message.metadata = {"note": "x" * MAX_METADATA, "order": "7", "mercury_id": accounts.MAIL_ID}
+
+    assert _build(api, message)["metadata"] == {"mercury_id": accounts.MAIL_ID, "order": "7"}
 
 
 @pytest.mark.usefixtures("_local_host")
