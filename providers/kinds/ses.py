@@ -62,7 +62,7 @@ _TOPICS = {
         Topic.AUTHENTICATION,
     ),
 }
-_NAMES_OPTION = re.compile(r"\bconfiguration set\b", re.IGNORECASE)
+_NAMES_OPTION = re.compile(r"\bconfiguration ?set", re.IGNORECASE)
 _RECIPIENT_REJECTED = re.compile(
     r"\b(?:illegal address|invalid (?:e-?mail )?address|local address contains|missing (?:final|start of)"
     r"|(?:invalid )?domain (?:name|contains|starts|ends))",
