@@ -6,6 +6,7 @@ PostgreSQL a bare dispatcher (`bare_dispatcher.py`) sends as many emails after e
 """
 
 import datetime as dt
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,6 +92,38 @@ def fill(count: int) -> None:
         ]
         with transaction.atomic():
             writer.create(new)
+
+
+def fill_with_file(count: int, size: int) -> None:
+    """Store emails with HTML and one attached file of `size` bytes, as a client would: the file is uploaded once."""
+    from mails.files import uploads
+    from mails.intake.accept import accept
+    from mails.intake.client import Client
+    from mails.intake.receipts import Stored
+    from mails.intake.submission import Submission
+    from mails.states import Source
+
+    client = Client(source=Source.COMMAND)
+    file = uploads.receive(
+        io.BytesIO(bytes(size)).read,
+        filename="seal.bin",
+        declared="application/octet-stream",
+        size=size,
+        owner=client.file_owner,
+    )
+    shared = {
+        "sender": "zeus@olimpus.com",
+        "recipient": "hera@olimpus.com",
+        "content": CONTENT,
+        "html": f"<p>{CONTENT}</p>",
+        "attachments": [{"file": str(file.pk)}],
+    }
+    for first in range(0, count, BATCH):
+        numbers = range(first, min(first + BATCH, count))
+        new = [Submission(fields=shared | {"subject": f"mail {number}"}) for number in numbers]
+        refused = [receipt for receipt in accept(new, client=client) if not isinstance(receipt, Stored)]
+        if refused:
+            raise SystemExit(f"Not stored: {refused[0]}")
 
 
 def read_records() -> Records:

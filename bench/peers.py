@@ -1,4 +1,4 @@
-"""Mercury compared with what a user would pick instead: `python bench/peers.py [--mails N] [--only NAME] [--latency MS]`.
+"""Mercury compared with what a user would pick instead: `python bench/peers.py [--mails N] [--only NAME] [--latency MS] [--attachment BYTES]`.
 
 Each sends a backlog of the same mails to the same kind of local provider, one after the other in one run, at its best
 setting that is known. Counted from the first mail that leaves to the last outcome on record. CPU is that of the sending
@@ -46,10 +46,14 @@ class NotDone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The work of one contestant, and the folder of the environments."""
+    """The work of one contestant, and the folder of the environments.
+
+    `attachment`: bytes of the file that each email has, next to HTML; 0: plain text alone.
+    """
 
     mails: int
     delay_ms: int
+    attachment: int
     environments: Path
 
 
@@ -158,7 +162,10 @@ def mercury(workers: int) -> Callable[[Run], AbstractContextManager[Ready]]:
     def prepare(run: Run) -> Iterator[Ready]:
         with instance.build("full") as built, _counter(built.environment["DATABASE_URL"]) as count:
             built.provider.start_afresh(delay_ms=run.delay_ms)
-            built.run(dispatch.fill, run.mails)
+            if run.attachment:
+                built.run(dispatch.fill_with_file, run.mails, run.attachment)
+            else:
+                built.run(dispatch.fill, run.mails)
             yield Ready(
                 lambda: [built.start("manage.py", "worker") for _ in range(workers)],
                 built.provider.count,
@@ -202,6 +209,9 @@ def outbox(
             database = stack.enter_context(instance.own_database())
             environment = _environment(provider, database, stack.enter_context(instance.own_redis())) | settings
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mercury-bench-")))
+            if run.attachment:
+                (folder / "seal.bin").write_bytes(bytes(run.attachment))
+                environment["OUTBOX_ATTACHMENT"] = str(folder / "seal.bin")
             python = _python(run.environments, kind)
             subprocess.run(
                 [python, "-m", "outbox", kind, str(run.mails), CONTENT], cwd=folder, env=environment, check=True
@@ -341,7 +351,8 @@ def main() -> None:
             for contestant in CONTESTANTS:
                 if delay_ms not in contestant.latencies or (options.only and contestant.family not in options.only):
                     continue
-                run = Run(max(1, round(options.mails * contestant.share)), delay_ms, environments)
+                mails = max(1, round(options.mails * contestant.share))
+                run = Run(mails, delay_ms, options.attachment, environments)
                 try:
                     figures = results[contestant.name, contestant.family, delay_ms] = measure(contestant, run)
                 except (ServiceMissing, NotDone) as error:
@@ -356,6 +367,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--mails", type=int, default=5000, help="The backlog (5000); slow ones get a part of it.")
     parser.add_argument("--only", action="append", choices=NAMES, help="Run these only (repeatable).")
     parser.add_argument("--latency", type=int, action="append", choices=(0, 200), help="Milliseconds (repeatable).")
+    parser.add_argument(
+        "--attachment", type=int, default=0, help="Bytes of a file for each email, next to HTML (0: none)."
+    )
     parser.add_argument("--environments", type=Path, help="Keep what is installed here, for the next run.")
     options = parser.parse_args()
     instance.check_mails(parser, options.mails)

@@ -26,7 +26,8 @@ def main(kind: str, mails: int, content: str) -> None:
 
 
 def _fill_post_office(mails: int, content: str) -> None:
-    from post_office.models import PRIORITY, STATUS, Email
+    from django.conf import settings
+    from post_office.models import PRIORITY, STATUS, Attachment, Email
 
     new = [
         Email(
@@ -34,12 +35,17 @@ def _fill_post_office(mails: int, content: str) -> None:
             to=[RECIPIENT],
             subject=f"mail {n}",
             message=content,
+            html_message=f"<p>{content}</p>" if settings.ATTACHMENT else "",
             status=STATUS.queued,
             priority=PRIORITY.medium,
         )
         for n in range(mails)
     ]
     Email.objects.bulk_create(new, batch_size=1000)
+    if settings.ATTACHMENT:
+        file = Attachment.objects.create(name="seal.bin", file="seal.bin", mimetype="application/octet-stream")
+        links = [Attachment.emails.through(attachment=file, email=mail) for mail in new]
+        Attachment.emails.through.objects.bulk_create(links, batch_size=1000)
 
 
 if __name__ == "__main__":

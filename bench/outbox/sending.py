@@ -4,7 +4,7 @@ import threading
 
 from anymail.exceptions import AnymailError
 from django.conf import settings
-from django.core.mail import EmailMessage, get_connection
+from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils import timezone
 
@@ -16,7 +16,12 @@ _kept = threading.local()
 def deliver(mail_id: int) -> None:
     """Send the mail, and write down how it went."""
     mail = Mail.objects.get(pk=mail_id)
-    message = EmailMessage(mail.subject, mail.content, mail.sender, [mail.recipient], connection=_connection())
+    message = EmailMultiAlternatives(
+        mail.subject, mail.content, mail.sender, [mail.recipient], connection=_connection()
+    )
+    if settings.ATTACHMENT:
+        message.attach_alternative(f"<p>{mail.content}</p>", "text/html")
+        message.attach_file(settings.ATTACHMENT)
     try:
         message.send()
     except (AnymailError, OSError) as error:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 SECRET_KEY = "of-a-benchmark"
 USE_TZ = True
@@ -16,6 +17,8 @@ EMAIL_HOST = "127.0.0.1"
 EMAIL_PORT = int(os.environ["OUTBOX_SMTP_PORT"])
 ANYMAIL = {"SENDGRID_API_KEY": "SG.local-provider-key", "SENDGRID_API_URL": os.environ["OUTBOX_PROVIDER"]}
 LOGGING_CONFIG = None
+ATTACHMENT = os.environ.get("OUTBOX_ATTACHMENT", "")  # file of each email, which then has HTML, too
+MEDIA_ROOT = Path(ATTACHMENT).parent
 
 if os.environ.get("OUTBOX_POST_OFFICE"):
     INSTALLED_APPS.append("post_office")

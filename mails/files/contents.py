@@ -33,7 +33,6 @@ _DELETE_UNREFERENCED = """
             AND NOT EXISTS (SELECT 1 FROM mails_mailfile WHERE content_id = content.sha256)
             AND NOT EXISTS (SELECT 1 FROM mails_storedfile WHERE content_id = content.sha256)
             AND NOT EXISTS (SELECT 1 FROM mails_downloadlink WHERE content_id = content.sha256)
-            AND NOT EXISTS (SELECT 1 FROM mails_downloadlink WHERE content_id = content.sha256)
         ORDER BY used_at LIMIT %s {lock}
     ) AND used_at < %s RETURNING location
 """
