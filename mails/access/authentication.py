@@ -44,10 +44,10 @@ class PersonAuthentication(SessionAuthentication):
         super().enforce_csrf(request._request)  # type: ignore[arg-type]  # all that the check needs
 
 
-class PersonScheme(SessionScheme):
+class PersonScheme(SessionScheme):  # type: ignore[no-untyped-call]
     """The session in the OpenAPI schema."""
 
-    target_class = PersonAuthentication
+    target_class = "mails.access.authentication.PersonAuthentication"
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -24,13 +24,13 @@ from mails.actions.downloads import DownloadRefused
 from mails.files import link_tokens, links, storage
 from mails.files.links import LinkState
 from mails.files.names import clean_filename
-from mails.files.storage import FileMissing, StorageUnavailable
 from mails.message.addresses import extract_address
 from mails.models import DownloadLink
 from mercury.lib import client_addresses
 from mercury.lib.byte_ranges import ByteRange, RangeNotSatisfiable, parse_range
 from mercury.lib.database import database_clock
 from mercury.lib.rest import download_slots
+from mercury.lib.storages.errors import FileMissing, StorageUnavailable
 
 log = structlog.get_logger(__name__)
 

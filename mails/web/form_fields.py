@@ -8,19 +8,19 @@ from django import forms
 _SEPARATORS = re.compile(r"[,\s]+")
 
 
-class WordsField(forms.CharField):
+class WordsField(forms.Field):
     """Words, separated by commas or blanks."""
 
     def to_python(self, value: Any) -> list[str]:
         """Return the words."""
-        return [word for word in _SEPARATORS.split(super().to_python(value)) if word]
+        return [word for word in _SEPARATORS.split(value or "") if word]
 
     def prepare_value(self, value: Any) -> Any:
         """Return the words as they are typed."""
         return value if isinstance(value, str) else ", ".join(value or ())
 
 
-class PairsField(forms.CharField):
+class PairsField(forms.Field):
     """Names with their values, one a line: `X-Order: 17`."""
 
     widget = forms.Textarea
@@ -28,7 +28,7 @@ class PairsField(forms.CharField):
     def to_python(self, value: Any) -> dict[str, str]:
         """Return the values by name. Raises ValidationError for a line without a colon, or a name that occurs twice."""
         pairs: dict[str, str] = {}
-        for number, line in enumerate(super().to_python(value).splitlines(), 1):
+        for number, line in enumerate((value or "").splitlines(), 1):
             name, colon, text = (part.strip() for part in line.partition(":"))
             if not line.strip():
                 continue

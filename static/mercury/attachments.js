@@ -128,7 +128,7 @@
         field.disabled = false;
       }
       row.querySelector("[data-options]").hidden = false;
-      this.say(row, "Uploaded");
+      this.say(row, "Uploaded.");
     }
 
     fail(row, words, { again = false } = {}) {

@@ -1,6 +1,7 @@
 """The preview of a stored email: its parts as a provider gets them, and its files without their contents."""
 
 import pytest
+from django.core.files.base import ContentFile
 
 from mails.files import contents, storage
 from mails.message import mail_preview, mime
@@ -16,7 +17,7 @@ HASH = "1" * 64
 def a_mail_with_file(content: bytes = PNG, *, cid: str = "", html: str = "") -> Mail:
     """An email with one file, as it is stored; also one that intake would refuse."""
     mail = a_mail(html="<p>" if html else "")
-    contents.keep(HASH, len(content), contents.write(contents.ContentFile(content)))
+    contents.keep(HASH, len(content), contents.write(ContentFile(content)))
     named = {"filename": "bolt.png", "content_type": "image/png", "size": len(content)}
     stored = {"attachments": [{**named, "sha256": HASH, "content_id": cid}]}
     Content.objects.filter(mail=mail).update(other_fields=stored, html=html)

@@ -213,7 +213,9 @@ def test_remote_images_are_counted_and_shown_only_when_asked_for():
 
 def shown_with(content_id: str, html: str, kind: str = "png") -> str:
     message = a_message(html)
-    message.get_payload()[1].add_related(PICTURE, "image", kind, cid=f"<{content_id}>")
+    body = message.get_body("html")
+    assert body is not None
+    body.add_related(PICTURE, "image", kind, cid=f"<{content_id}>")
     shown = preview.read(message.as_bytes())
     assert shown.remote_images == 0
     return shown.clean_html(remote_images=False, picture_path=lambda number: f"/files/{number}/picture").text
