@@ -23,7 +23,7 @@ def show_bad_request(request: HttpRequest, exception: Exception) -> HttpResponse
             )
             return _render(request, Problem(400, "wrong_host", detail))
         case RequestDataTooBig():
-            detail = f"The request is larger than {settings.MERCURY_MAX_SIZE} bytes, the limit."
+            detail = f"The request is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes, the limit."
             return _render(request, Problem(413, "too_large", detail), template="400.html")
     return _render(request, Problem(400, "bad_request", "The request is invalid."))
 

@@ -232,12 +232,12 @@ MERCURY_SANDBOX_KEEP = env.read("MERCURY_SANDBOX_KEEP", parse_integer_between(1,
 MERCURY_MAX_SIZE = env.read("MERCURY_MAX_SIZE", parse_size_between("10kB", "100MB"), "10MB")
 MERCURY_MAX_RECIPIENTS = env.read("MERCURY_MAX_RECIPIENTS", parse_integer_between(1, 10_000), "50")
 MERCURY_PRIVATE_DOMAINS = env.read("MERCURY_PRIVATE_DOMAINS", variables.parse_private_domains, "local,localhost,test")
-DATA_UPLOAD_MAX_MEMORY_SIZE = MERCURY_MAX_SIZE + 64 * 1024
 
 # Files
 
 MERCURY_MAX_ATTACHMENT_SIZE = env.read("MERCURY_MAX_ATTACHMENT_SIZE", parse_size_between("1kB", "100MB"), "5MB")
 MERCURY_MAX_ATTACHMENTS_SIZE = env.read("MERCURY_MAX_ATTACHMENTS_SIZE", parse_size_between("1kB", "100MB"), "20MB")
+DATA_UPLOAD_MAX_MEMORY_SIZE = MERCURY_MAX_SIZE + MERCURY_MAX_ATTACHMENTS_SIZE * 4 // 3 + 64 * 1024  # in base64
 MERCURY_MAX_FILE_SIZE = env.read("MERCURY_MAX_FILE_SIZE", parse_size_between("1kB", "2GB"), "100MB")
 MERCURY_FILE_QUOTA = env.read("MERCURY_FILE_QUOTA", parse_size_between("1kB", "1000000GB"), "5GB")
 MERCURY_FILE_RETENTION = env.read("MERCURY_FILE_RETENTION", parse_duration_between("1m", "36500d"), "30d")

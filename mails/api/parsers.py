@@ -5,8 +5,9 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.http import UnreadablePostError
-from rest_framework.parsers import BaseParser
+from rest_framework.parsers import BaseParser, DataAndFiles
 
+from mails.api import forms
 from mercury.lib.durations import format_size
 from mercury.lib.rest import large_bodies
 from mercury.lib.rest.problems import FieldError, Problem
@@ -14,7 +15,7 @@ from mercury.lib.rest.strict_json import NotStrictJSON, loads
 
 
 class StrictJSONParser(BaseParser):
-    """Parse `application/json` in UTF-8, up to `MERCURY_MAX_SIZE`, by the rules of `mercury.lib.rest.strict_json`."""
+    """Parse `application/json` in UTF-8, up to `DATA_UPLOAD_MAX_MEMORY_SIZE`, by the rules of `mercury.lib.rest.strict_json`."""
 
     media_type = "application/json"
 
@@ -29,7 +30,7 @@ class StrictJSONParser(BaseParser):
         _check_size(_read_declared_size(request.META))
         _check_encoding(request)
         try:
-            body = stream.read(settings.MERCURY_MAX_SIZE + 1)
+            body = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
         except UnreadablePostError:
             raise Problem(400, "body_incomplete", "The connection ended before the body did.") from None
         _check_size(len(body))
@@ -41,6 +42,21 @@ class StrictJSONParser(BaseParser):
             raise Problem(400, error.code, error.describe(), errors=[error]) from None
 
 
+class MailFormParser(BaseParser):
+    """Parse `multipart/form-data`, unless the check of a CSRF token has done so; `mails.api.forms` reads what is in it."""
+
+    media_type = forms.MEDIA_TYPE
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> "DataAndFiles[Any, Any]":
+        """Return fields and files. Raises Problem (400 or 413)."""
+        return DataAndFiles(*forms.read((parser_context or {})["request"]))
+
+
 def _read_declared_size(meta: Mapping[str, Any]) -> int:
     try:
         return int(meta.get("CONTENT_LENGTH") or 0)
@@ -49,7 +65,7 @@ def _read_declared_size(meta: Mapping[str, Any]) -> int:
 
 
 def _check_size(size: int) -> None:
-    limit = settings.MERCURY_MAX_SIZE
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if size > limit:
         raise Problem(413, "too_large", f"The body is larger than {format_size(limit)} ({limit} bytes), the limit.")
 

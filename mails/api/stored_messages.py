@@ -8,7 +8,8 @@ from django.db.models import Case, F, TextField, Value, When
 
 from mails.message import mime
 from mails.message.message import Message
-from mails.models import Content, Mail, MailLabel
+from mails.models import Content, Mail, MailFile, MailLabel
+from providers.kinds.capabilities import Feature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,12 +18,13 @@ class ShownMessage:
 
     message: Message
     is_cut: bool = False
+    files: Sequence[MailFile] = ()
 
 
 def read_messages(mails: Sequence[Mail], *, room: int) -> dict[uuid.UUID, ShownMessage]:
     """Return the messages of these emails, whose recipients were loaded; `room`: bytes of bodies, those of the first first.
 
-    One query, and another one if retention removed a body: tags and metadata stay.
+    One query, another one if retention removed a body: tags and metadata stay, and one if an email has files.
     """
     fitting = _choose_fitting(mails, room)
     rows = Content.objects.filter(mail__in=mails).values_list(
@@ -30,6 +32,7 @@ def read_messages(mails: Sequence[Mail], *, room: int) -> dict[uuid.UUID, ShownM
     )
     contents = {pk: (text, html, other_fields) for pk, text, html, other_fields in rows}
     labels = _read_labels([mail.pk for mail in mails if mail.text_removed_at])
+    files = _read_files([mail.pk for mail in mails if Feature.ATTACHMENTS.value in mail.needs])
     shown = {}
     for mail in mails:
         text, html, other_fields = contents.get(mail.pk, ("", "", None))
@@ -40,7 +43,7 @@ def read_messages(mails: Sequence[Mail], *, room: int) -> dict[uuid.UUID, ShownM
                 tags=tuple(value for name, value in labels[mail.pk] if not name),
                 metadata={name: value for name, value in labels[mail.pk] if name},
             )
-        shown[mail.pk] = ShownMessage(message=message, is_cut=mail.pk not in fitting)
+        shown[mail.pk] = ShownMessage(message=message, is_cut=mail.pk not in fitting, files=files.get(mail.pk, ()))
     return shown
 
 
@@ -63,3 +66,11 @@ def _read_labels(mail_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[tuple[st
         for mail_id, name, value in MailLabel.objects.filter(mail__in=mail_ids).values_list("mail", "name", "value"):
             labels.setdefault(mail_id, []).append((name, value))
     return labels
+
+
+def _read_files(mail_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[MailFile]]:
+    files: dict[uuid.UUID, list[MailFile]] = {}
+    if mail_ids:
+        for file in MailFile.objects.filter(mail__in=mail_ids).order_by("mail", "number"):
+            files.setdefault(file.mail_id, []).append(file)
+    return files

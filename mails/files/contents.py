@@ -151,7 +151,8 @@ def take_off_record(locations: Collection[str]) -> None:
 def put_on_record(locations: Collection[str]) -> None:
     """Put places that nothing uses any more on the record of unused ones, in the transaction that gives them up."""
     now = database_clock.now()
-    UnusedFile.objects.bulk_create([UnusedFile(location=location, delete_at=now) for location in locations])
+    places = [UnusedFile(location=location, delete_at=now) for location in locations]
+    UnusedFile.objects.bulk_create(places, ignore_conflicts=True)
 
 
 def discard(locations: Collection[str]) -> None:

@@ -55,7 +55,8 @@ def choose_type(declared: str, filename: str, head: bytes) -> str:
     """
     if declared and declared != OCTETS:
         return declared
-    return sniff_type(head) or mimetypes.guess_type(PurePath(filename).name)[0] or OCTETS
+    named = mimetypes.guess_type(PurePath(filename).name)[0] or OCTETS
+    return sniff_type(head) or (OCTETS if find_mismatch(named, head) else named)
 
 
 def sniff_type(head: bytes) -> str:

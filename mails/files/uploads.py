@@ -160,10 +160,16 @@ def list_own(owner: Owner) -> StoredFileQuerySet:
 def delete(file: StoredFile) -> None:
     """Delete an upload. Emails that use it keep its content."""
     with transaction.atomic():
-        pieces = FilePiece.objects.filter(file=file)
-        contents.put_on_record(list(pieces.values_list("location", flat=True)))
-        pieces.delete()
+        release_pieces(file)
         StoredFile.objects.filter(pk=file.pk).delete()
+
+
+def release_pieces(file: StoredFile) -> None:
+    """Have the pieces of an upload deleted."""
+    with transaction.atomic():
+        pieces = list(FilePiece.objects.filter(file=file).values_list("pk", "location"))
+        contents.put_on_record([location for _, location in pieces])
+        FilePiece.objects.filter(pk__in=[pk for pk, _ in pieces]).delete()
 
 
 def build_mismatch(declared: str, found: str) -> UploadRefused:

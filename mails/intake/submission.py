@@ -120,7 +120,7 @@ class SubmissionSerializer(StrictSerializer):
     content = ContentField(
         source="text",
         label="Text",
-        help_text="The body, as plain text; a whole request has at most 10 MB (`MERCURY_MAX_SIZE`).",
+        help_text="The body, as plain text; with the HTML at most 10 MB (`MERCURY_MAX_SIZE`).",
         style={"example": "Hi"},
     )
     html = ContentField(

@@ -118,9 +118,10 @@ def _api() -> Iterator[Row]:
     yield _row("API: `mails/`", "GET", Who(signed_in=True, scope=Scope.MAILS_READ), f"{mails}$", f"{mails}/$")
     yield _row("API: `mails/`", "POST", Who(signed_in=True, scope=Scope.MAILS_SEND), f"{mails}$", f"{mails}/$")
     yield _row(
-        "API: `mails/…`, its events",
+        "API: `mails/…`, its events and files",
         "GET",
         holding("mails.view_mail", scope=Scope.MAILS_READ, owner=True),
+        f"{API}{A_MAIL}/files/(?P<number>[0-9]{{1,4}})/?$",
         f"{API}{A_MAIL}/?$",
         f"{events}$",
         f"{events}/$",
@@ -143,7 +144,7 @@ def _api() -> Iterator[Row]:
     who = Who(signed_in=True, scope=Scope.MAILS_SEND)
     yield _row("API: `files/`: one's own files", "GET, POST", who, f"{files}$", f"{files}/$")
     who = Who(owner=True, superuser=False, scope=Scope.MAILS_SEND)
-    yield _row("API: `files/…`", "GET, DELETE", who, a_file)
+    yield _row("API: `files/…`", "GET, PATCH, DELETE", who, a_file)
     yield _row(
         "API: `dispatcher/providers/`, one",
         "GET",

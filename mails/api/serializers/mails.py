@@ -17,7 +17,7 @@ from mails.api.fields import format_time, to_nanoseconds
 from mails.api.stored_messages import ShownMessage
 from mails.lifecycle.action_requests import ActionRequest
 from mails.message.message import Mailbox, Message
-from mails.models import Mail, Recipient
+from mails.models import Mail, MailFile, Recipient
 from mails.obstacles import Obstacles
 from mails.queues import QueueName
 from mails.states import Action, DeliveryGuarantee, RecipientKind, RecipientState, Status
@@ -128,6 +128,18 @@ class RecipientSerializer(MailboxSerializer):
     reason = serializers.CharField(help_text="The provider's words, if it refused.")
 
 
+class MailFileSerializer(serializers.Serializer[MailFile]):
+    """A file of an email."""
+
+    number = serializers.IntegerField(help_text="Its place among the email's files, from 1; inline files are first.")
+    filename = serializers.CharField(help_text="Its name.")
+    content_type = serializers.CharField(help_text="Its type.")
+    size = serializers.IntegerField(help_text="Bytes.")
+    sha256 = serializers.CharField(allow_null=True, help_text="The SHA-256 of its content; null once that is deleted.")
+    content_id = serializers.CharField(help_text="By which the HTML shows it; empty for an attachment.")
+    url = serializers.URLField(allow_null=True, help_text="Its content, as a download; null once that is deleted.")
+
+
 class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
     """An email and its state."""
 
@@ -150,6 +162,7 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
     metadata = serializers.DictField(child=serializers.CharField(), help_text="Its metadata.")
     unsubscribe_url = serializers.CharField(help_text="The address that unsubscribes by one click; may be empty.")
     unsubscribe_mailto = serializers.CharField(help_text="The email address that unsubscribes; may be empty.")
+    files = MailFileSerializer(many=True, help_text="Its files, attached and inline; `url` is the download of each.")
     summary = serializers.CharField(help_text="Status and reason in one sentence, for people.")
     obstacles = ObstacleSerializer(many=True, help_text="While no account can accept it: each account, and why not.")
     recipients_detail = RecipientSerializer(
@@ -166,6 +179,7 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
             **MailStateSerializer(context=context).to_representation(instance),
             "content_omitted": shown.is_cut,
             **_represent_message(shown.message, is_cut=shown.is_cut, with_blind=context["is_own"]),
+            "files": [_represent_file(file, self.context["request"]) for file in shown.files],
             "summary": summarize(instance, timezone.now(), obstacles),
             "obstacles": [
                 {"account": obstacle.account, "reason": obstacle.reason, "until": format_time(obstacle.until)}
@@ -198,6 +212,19 @@ class ManagedMailSerializer(MailSerializer):
 def build_mail_api_url(request: Request | HttpRequest, mail_id: uuid.UUID | str) -> str:
     """Return the absolute URL of an email, on the host that was asked."""
     return request.build_absolute_uri(reverse("api-mail-detail", kwargs={"mail_id": str(mail_id)}))
+
+
+def _represent_file(file: MailFile, request: Request) -> dict[str, Any]:
+    url = f"{build_mail_api_url(request, file.mail_id)}/files/{file.number}"
+    return {
+        "number": file.number,
+        "filename": file.filename,
+        "content_type": file.content_type,
+        "size": file.size,
+        "sha256": file.content_id,
+        "content_id": file.cid,
+        "url": url if file.content_id else None,
+    }
 
 
 def _represent_message(message: Message, *, is_cut: bool, with_blind: bool) -> dict[str, Any]:

@@ -4,21 +4,22 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from django.core.exceptions import BadRequest
-from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from django.http import Http404, HttpRequest, HttpResponseBase
-from django.http.multipartparser import MultiPartParserError
 from django.utils.http import parse_header_parameters
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mails.access.api_keys import Scope
+from mails.api import forms
 from mails.api.fields import FILE_FIELDS
 from mails.api.serializers.files import FileSerializer, build_file_url
+from mails.api.viewsets import tus
 from mails.api.viewsets.base import UUID, get_owner
-from mails.files import uploads
+from mails.files import resumable, uploads
 from mails.files.contents import ContentIncomplete
+from mails.files.resumable import OffsetMismatch
 from mails.files.types import MAX_LENGTH, parse_type
 from mails.files.uploads import FileTooLarge, QuotaExceeded, UploadGone, UploadRefused
 from mails.models import StoredFile
@@ -31,8 +32,12 @@ from mercury.lib.rest.problems import FieldError, Problem, build_pointer
 from mercury.lib.rest.resource import ResourceViewSet
 
 FILE = "file"  # the part of a form that is the file
-_FORM = "multipart/form-data"
-_STATUSES: dict[type[UploadRefused], int] = {FileTooLarge: 413, QuotaExceeded: 409, UploadGone: 410}
+_STATUSES: dict[type[UploadRefused], int] = {
+    FileTooLarge: 413,
+    QuotaExceeded: 409,
+    UploadGone: 410,
+    OffsetMismatch: 409,
+}
 
 
 class FilePagination(Pagination):
@@ -45,7 +50,7 @@ class FileViewSet(ResourceViewSet):
     """The files that this client uploaded, newest first."""
 
     tag, noun = "Files", "file"
-    verbs = {"create": "upload"}
+    verbs = {"create": "upload", "partial_update": "continue"}
     queryset = StoredFile.objects.none()
     lookup_url_kwarg = "file_id"
     lookup_value_regex = "[^/]+"
@@ -54,13 +59,17 @@ class FileViewSet(ResourceViewSet):
     filter_fields = FILE_FIELDS
     ordering = "-id"
     query_parameters = {"create": ("filename",)}
-    refusals = {"create": (409, 410)}
+    refusals = {
+        "create": (409, 410, 412),
+        "retrieve": (410,),
+        "partial_update": (409, 410, 412, 413, 415),
+        "destroy": (410,),
+    }
     required_scopes = dict.fromkeys(("GET", "POST", "PATCH", "DELETE"), Scope.MAILS_SEND)
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         """Keep the files of a form out of memory, also if the check of the CSRF token parses it."""
-        if request.content_type == _FORM:
-            request.upload_handlers = [TemporaryFileUploadHandler(request)]
+        forms.prepare(request)
         return super().initialize_request(request, *args, **kwargs)
 
     def get_queryset(self) -> StoredFileQuerySet:
@@ -74,7 +83,7 @@ class FileViewSet(ResourceViewSet):
     @extend_schema(
         request={
             "application/octet-stream": bytes,
-            _FORM: {"type": "object", "properties": {FILE: {"type": "string", "format": "binary"}}},
+            forms.MEDIA_TYPE: {"type": "object", "properties": {FILE: {"type": "string", "format": "binary"}}},
         },
         responses={201: FileSerializer},
         parameters=[
@@ -89,17 +98,64 @@ class FileViewSet(ResourceViewSet):
         The body is the file, or a form (`multipart/form-data`) with the part `file`. It is stored while it arrives, and
         can be used by any number of emails: `"attachments": [{"file": "<id>"}]`.
         """
+        if tus.is_creation(request):
+            file = _begin(request)
+            return self._answer(file, status=201)
         with upload_slots.take():
-            file = _receive_form(request) if request._request.content_type == _FORM else _receive_body(request)
-        body = self.get_serializer(file).data
-        return Response(body, status=201, headers={"Location": body["url"]})
+            file = (
+                _receive_form(request) if request._request.content_type == forms.MEDIA_TYPE else _receive_body(request)
+            )
+        return self._answer(file, status=201)
+
+    @extend_schema(
+        request={tus.MEDIA_TYPE: OpenApiTypes.BINARY},
+        responses={204: OpenApiResponse(description="Stored; `Upload-Offset` says how far the upload is.")},
+        parameters=[
+            describe_header("Upload-Offset", "Where the bytes begin: the end of those that have arrived."),
+            describe_header("Upload-Offset", "The end of those that have arrived now.", on=[204]),
+        ],
+    )
+    def partial_update(self, request: Request, file_id: str) -> Response:
+        """Continue an upload.
+
+        By the tus protocol: the body is the next bytes of the file. 409 `offset_mismatch` if they do not begin where the
+        upload ends.
+        """
+        tus.is_creation(request)
+        tus.check_media_type(request)
+        file, start = self._find(file_id), tus.read_length(request, "Upload-Offset")
+        if start + int(request._request.META.get("CONTENT_LENGTH") or 0) > file.size:
+            raise _build_problem(FileTooLarge("too_large", f"The upload was announced with {file.size} bytes."))
+        try:
+            with upload_slots.take():
+                file = resumable.append(file, start, request._request.read)
+        except UploadRefused as refused:
+            raise _build_problem(refused) from None
+        except ContentIncomplete:
+            raise _build_problem(
+                UploadRefused("body_incomplete", "The connection ended before the body did.")
+            ) from None
+        return Response(status=204, headers=tus.describe(file))
+
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Describe the address, and the protocol of resumable uploads."""
+        answer = super().options(request, *args, **kwargs)
+        for name, value in tus.describe_server().items():
+            answer[name] = value
+        return answer
 
     def retrieve(self, request: Request, file_id: str) -> HttpResponseBase:
         """Read an uploaded file.
 
-        What is known of it, not its content.
+        What is known of it, not its content. `Upload-Offset` says how far an upload is that is resumed (tus protocol).
         """
-        return self.respond(self.get_serializer(self._find(file_id)).data)
+        file = self._find(file_id)
+        if file.received == file.size:
+            file = _complete(file)
+        answer = self.respond(self.get_serializer(file).data)
+        for name, value in tus.describe(file).items():
+            answer[name] = value
+        return answer
 
     @extend_schema(responses={204: OpenApiResponse(description="Deleted.")})
     def destroy(self, request: Request, file_id: str) -> Response:
@@ -114,6 +170,10 @@ class FileViewSet(ResourceViewSet):
         """Return the URL of a file."""
         return build_file_url(self.request, pk)
 
+    def _answer(self, file: StoredFile, *, status: int) -> Response:
+        body = self.get_serializer(file).data
+        return Response(body, status=status, headers={"Location": body["url"], **tus.describe(file)})
+
     def _find(self, file_id: str) -> StoredFile:
         """Return a file of this client. A malformed id, an unknown one and somebody else's are all the same 404."""
         owner = get_owner(self.request)
@@ -124,6 +184,26 @@ class FileViewSet(ResourceViewSet):
         if file.expires_at <= database_clock.now():
             raise Problem(410, "expired", f"The file expired at {file.expires_at:%Y-%m-%d %H:%M} UTC; upload it again.")
         return file
+
+
+def _begin(request: Request) -> StoredFile:
+    """Begin a resumable upload, of which nothing has arrived."""
+    metadata, size = tus.read_metadata(request), tus.read_length(request, "Upload-Length")
+    declared = parse_type(metadata.get("filetype", ""))
+    try:
+        return uploads.begin(
+            filename=metadata.get("filename", ""), declared=declared, size=size, owner=get_owner(request)
+        )
+    except UploadRefused as refused:
+        raise _build_problem(refused) from None
+
+
+def _complete(file: StoredFile) -> StoredFile:
+    """Complete an upload whose process died after the last bytes."""
+    try:
+        return resumable.complete(file)
+    except UploadRefused as refused:
+        raise _build_problem(refused) from None
 
 
 def _receive_body(request: Request) -> StoredFile:
@@ -140,10 +220,7 @@ def _receive_body(request: Request) -> StoredFile:
 
 
 def _receive_form(request: Request) -> StoredFile:
-    try:
-        files, fields = request._request.FILES, request._request.POST
-    except MultiPartParserError as error:
-        raise BadRequest(f"The form cannot be read: {error}") from error
+    fields, files = forms.read(request)
     given = files.getlist(FILE)
     others = [name for name in (*files, *fields) if name not in (FILE, "csrfmiddlewaretoken")]
     if others or len(given) != 1:

@@ -6,9 +6,11 @@ from typing import Any, assert_never, cast
 
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.http import Http404, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,7 +18,9 @@ from mails.access.api_keys import Scope
 from mails.access.permissions import has_scope
 from mails.actions import apply
 from mails.actions.errors import AccountNotUsable, ActionNotAllowed, MailNotFound, NoUntriedAccount
+from mails.api import forms
 from mails.api.fields import MAIL_FIELDS
+from mails.api.parsers import MailFormParser, StrictJSONParser
 from mails.api.serializers import requests
 from mails.api.serializers.mails import (
     AcceptedMailSerializer,
@@ -27,16 +31,18 @@ from mails.api.serializers.mails import (
 )
 from mails.api.stored_messages import ShownMessage, read_messages
 from mails.api.viewsets.base import OwnMailsViewSet, find_mail, format_recorder, get_key
+from mails.files import storage
 from mails.intake.accept import accept
 from mails.intake.client import Client
 from mails.intake.idempotency import MAX_LENGTH
 from mails.intake.receipts import IDEMPOTENCY_KEY, InvalidField, NotStored, RefusalReason, Refused, Stored
 from mails.intake.submission import Submission, SubmissionSerializer
 from mails.lifecycle.action_requests import ActionRequest
-from mails.models import Mail
+from mails.models import Mail, MailFile
 from mails.models.querysets import MailQuerySet
 from mails.obstacles import NO_OBSTACLES, Obstacles, SendingConditions, find_obstacles
 from mails.states import DUE, LEASED, Source
+from mercury.lib.mail import preview
 from mercury.lib.rest import large_bodies
 from mercury.lib.rest.openapi import describe_header
 from mercury.lib.rest.pagination import Pagination
@@ -70,12 +76,27 @@ class MailViewSet(OwnMailsViewSet):
     filter_fields = MAIL_FIELDS
     ordering = "-id"
     required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.MAILS_SEND}
-    refusals = {"create": (409, 422), **dict.fromkeys(("cancel", "hold", "release", "reprocess", "resolve"), (409,))}
+    refusals = {
+        "create": (409, 422),
+        **dict.fromkeys(("cancel", "hold", "release", "reprocess", "resolve"), (409,)),
+        "file": (410,),
+    }
 
     @property
     def is_intake(self) -> bool:  # type: ignore[override]
         """Return True for a submission."""
         return self.action == "create"
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        """Keep the files of a form out of memory."""
+        forms.prepare(request)
+        return super().initialize_request(request, *args, **kwargs)
+
+    def get_parsers(self) -> list[BaseParser]:
+        """Return the parsers: a form can be a submission only."""
+        return (
+            [StrictJSONParser(), MailFormParser()] if self.action_map.get("post") == "create" else [StrictJSONParser()]
+        )
 
     def get_queryset(self) -> MailQuerySet:
         """Return the emails that this client may see."""
@@ -96,6 +117,7 @@ class MailViewSet(OwnMailsViewSet):
         ]
 
     @extend_schema(
+        request={"application/json": SubmissionSerializer},
         responses={202: AcceptedMailSerializer},
         parameters=[
             _KEY_PARAMETER,
@@ -107,12 +129,14 @@ class MailViewSet(OwnMailsViewSet):
     def create(self, request: Request) -> Response:
         """Create a mail.
 
-        After the 202 it is stored and cannot be lost. The same Idempotency-Key gets the same answer for 24 hours.
+        After the 202 it is stored and cannot be lost. As JSON, or with its files as a form (`multipart/form-data`): the part
+        `mail` is the JSON, or each field is a part; files are `attachments`, or `inline` and shown under their names. The same Idempotency-Key gets the same answer for 24 hours.
         """
-        stored = _submit(request)
+        fields = _get_body(request)
+        stored = _submit(request, fields)
         context = {
             "request": request,
-            "content": _get_body(request).get("content") or _get_body(request).get("text") or "",
+            "content": fields.get("content") or fields.get("text") or "",
         }
         body = AcceptedMailSerializer(context=context).to_representation(stored.mail)
         headers = {"Location": body["url"], "MailId": body["id"]}
@@ -176,6 +200,21 @@ class MailViewSet(OwnMailsViewSet):
         """
         return self._act(request, mail_id)
 
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    @action(detail=True, url_path=r"files/(?P<number>[0-9]{1,4})", required_scopes={"GET": Scope.MAILS_READ})
+    def file(self, request: Request, mail_id: str, number: str) -> HttpResponseBase:
+        """Download a file of a mail.
+
+        The content, byte for byte, whatever its type is. 410 `gone` once retention has deleted it.
+        """
+        mail = find_mail(self.list_visible().only("id"), mail_id)
+        file = MailFile.objects.filter(mail=mail, number=int(number)).select_related("content").first()
+        if file is None:
+            raise Http404
+        if file.content is None:
+            raise Problem(410, "gone", "Retention has deleted this file.")
+        return preview.build_file_response(storage.open_content(file.content.location), file.filename)
+
     def build_url(self, pk: uuid.UUID) -> str:
         """Return the URL of an email."""
         return build_mail_api_url(self.request, pk)
@@ -216,10 +255,10 @@ class MailViewSet(OwnMailsViewSet):
         return Response(body, status=202 if acted.requested else 200)
 
 
-def _submit(request: Request) -> Stored:
+def _submit(request: Request, fields: Mapping[str, Any]) -> Stored:
     """Submit the request's email. Raises Problem for a refusal."""
     user = request.user if isinstance(request.user, User) else None
-    submission = Submission(fields=_get_body(request), idempotency_key=request.headers.get(IDEMPOTENCY_KEY))
+    submission = Submission(fields=fields, idempotency_key=request.headers.get(IDEMPOTENCY_KEY))
     (receipt,) = accept([submission], client=Client(source=Source.API, api_key=get_key(request), user=user))
     match receipt:
         case Stored():
@@ -254,7 +293,8 @@ def _locate(error: InvalidField) -> FieldError:
 
 
 def _get_body(request: Request) -> Mapping[str, Any]:
-    return cast(Mapping[str, Any], request.data)  # StrictJSONParser gives nothing else
+    data = cast(Mapping[str, Any], request.data)  # after this the client is known to be allowed to submit
+    return forms.read_mail(request) if request._request.content_type == forms.MEDIA_TYPE else data
 
 
 def _read_whole(mail: Mail) -> ShownMessage:

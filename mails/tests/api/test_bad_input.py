@@ -131,7 +131,6 @@ def test_a_chunked_mail_is_a_mail(zeus):
         "text/plain",
         "application/xml",
         "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=x",
         "x",
         "/;",
     ],

@@ -37,12 +37,14 @@ def test_the_schema_names_every_path_and_method(document):
             (f"{base}/mails/{{mail_id}}/{verb}", "post")
             for verb in ("cancel", "hold", "release", "reprocess", "resolve")
         ),
+        (f"{base}/mails/{{mail_id}}/files/{{number}}", "get"),
         (f"{base}/mails/{{mail_id}}/events/", "get"),
         (f"{base}/mails/{{mail_id}}/events/", "post"),
         (f"{base}/mails/{{mail_id}}/events/{{event_id}}", "get"),
         (f"{base}/files/", "get"),
         (f"{base}/files/", "post"),
         (f"{base}/files/{{file_id}}", "get"),
+        (f"{base}/files/{{file_id}}", "patch"),
         (f"{base}/files/{{file_id}}", "delete"),
         (f"{base}/dispatcher/providers/", "get"),
         (f"{base}/dispatcher/providers/", "post"),
