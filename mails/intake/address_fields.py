@@ -98,15 +98,10 @@ class MailboxesField(SubmissionField):
             first.setdefault(mailbox.address, mailbox)
         return tuple(first.values())
 
-    def keep(self, value: object) -> str:
-        """Return the beginning of the addresses, as text: nobody is sent a rejected email."""
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-        return make_storable(shown, KEPT_OF_A_REJECTED)
-
     def _read_text(self, text: str) -> list[Mailbox]:
         parts = addresses.split_mailboxes(text)
         try:
-            return self._read_each(parts, self._read_item)
+            return self._read_each(parts, self._read_item if "<" in text else _read_plain)
         except ValidationError as invalid:
             details: Any = invalid.detail
             if not isinstance(details, dict):
@@ -120,7 +115,7 @@ class MailboxesField(SubmissionField):
         most = self.get_limit()
         if len(items) > most and (count := len(set(map(_get_key, items)))) > most:
             self.fail("too_many", count=count, most=most)
-        found, errors = list[Mailbox](), dict[int, Any]()
+        found, errors = list[Mailbox](), dict[Any, Any]()
         for index, item in enumerate(items):
             try:
                 found.append(read(item))
@@ -175,7 +170,7 @@ class RecipientsField(MailboxesField):
 
     def get_limit(self) -> int:
         """Return how many recipients an email may have."""
-        return settings.MERCURY_MAX_RECIPIENTS  # type: ignore[no-any-return]
+        return settings.MERCURY_MAX_RECIPIENTS
 
     def to_internal_value(self, data: Any) -> tuple[MessageRecipient, ...]:
         """Return the recipients."""
@@ -184,10 +179,19 @@ class RecipientsField(MailboxesField):
             for mailbox in super().to_internal_value(data)
         )
 
+    def keep(self, value: object) -> str:
+        """Return the beginning of the addresses, as text: nobody is sent a rejected email."""
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        return make_storable(shown, KEPT_OF_A_REJECTED)
+
 
 @extend_schema_field(_FORMS)
 class ReplyToField(MailboxesField):
     """Where replies go."""
+
+
+def _read_plain(address: str) -> Mailbox:
+    return Mailbox(address=_normalize_address(address))
 
 
 def _get_key(item: Any) -> str:

@@ -188,7 +188,7 @@ class TagsField(SubmissionField):
             self.fail_type(data, "a list of words")
         if len(data) > MAX_TAGS:
             self.fail("too_many", count=len(data), most=MAX_TAGS)
-        errors = {index: error for index, tag in enumerate(data) if (error := self._find_error(tag))}
+        errors: dict[Any, Any] = {index: error for index, tag in enumerate(data) if (error := self._find_error(tag))}
         if errors:
             raise ValidationError(errors)
         return tuple(dict.fromkeys(data))

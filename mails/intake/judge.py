@@ -1,6 +1,6 @@
 """Judge submissions: each becomes an email to be stored, or a refusal. Writes nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, assert_never
 
@@ -11,11 +11,15 @@ from mails.intake.attachment_fields import GivenFile
 from mails.intake.client import Client, is_sender_allowed
 from mails.intake.receipts import IDEMPOTENCY_KEY, InvalidField, RefusalReason, Refused
 from mails.intake.submission import InvalidSubmission, Submission, ValidSubmission
+from mails.intake.submission_fields import KEPT_OF_A_REJECTED
 from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.message import addresses
 from mails.models import Mail, uuid7
-from mails.states import Actor, EventName, Source, Status
+from mails.states import Actor, EventName, RecipientKind, Source, Status
 from mercury.lib.database import database_clock
+from providers.accounts import registry
+from providers.kinds.capabilities import Feature
+from providers.kinds.catalog import KINDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,13 @@ class Draft:
     new: NewMail | None = None
     refused: Refused | None = None
     files: tuple[GivenFile, ...] = ()  # of `new`
+
+
+_FIELDS_OF_KIND = {RecipientKind.TO: "recipient", RecipientKind.CC: "cc", RecipientKind.BCC: "bcc"}
+_NO_SMTPUTF8 = (
+    "'{address}' has letters beyond ASCII before the @, and no account can carry such addresses (SMTPUTF8). Use another "
+    "address, or ask an operator for an account that can."
+)
 
 
 class Judge:
@@ -43,7 +54,10 @@ class Judge:
             case ValidSubmission() as valid:
                 if refused := self._check_sender(valid.message.sender):
                     return Draft(refused=refused)
-                return Draft(new=self._build_mail(valid, key), files=valid.files)
+                new = self._build_mail(valid, key)
+                if Feature.SMTPUTF8 in new.mail.needs and (unusable := _refuse_addresses(valid)):
+                    return self._reject(unusable)
+                return Draft(new=new, files=valid.files)
             case InvalidSubmission() as invalid:
                 return self._reject(invalid)
             case never:
@@ -151,6 +165,31 @@ class Judge:
         if client.api_key is not None:
             blob["key"] = client.api_key.prefix
         return EventDraft(event=EventName.NEW, by=Actor.MAIL_SERVICE, at_ns=self._received_at, blob=blob)
+
+
+def _refuse_addresses(valid: ValidSubmission) -> InvalidSubmission | None:
+    """Return the submission as refused if no account in use can ever carry its addresses. One query."""
+    candidates = registry.load_candidates()
+    usable = (candidate.config.kind for candidate in candidates if candidate.enabled and candidate.configured)
+    if any(Feature.SMTPUTF8 in KINDS[kind].capabilities.features for kind in usable):
+        return None
+    message = valid.message
+    fields = {message.sender: "sender"} | {mailbox.address: "reply_to" for mailbox in message.reply_to}
+    fields |= {recipient.address: _FIELDS_OF_KIND[recipient.kind] for recipient in message.recipients}
+    errors = tuple(
+        InvalidField(field=fields.get(address, "sender"), code="smtputf8", detail=_NO_SMTPUTF8.format(address=address))
+        for address in message.list_utf8_addresses()
+    )
+    kept = replace(
+        message, attachments=(), text=message.text[:KEPT_OF_A_REJECTED], html=message.html[:KEPT_OF_A_REJECTED]
+    )
+    return InvalidSubmission(
+        errors=errors,
+        message=kept,
+        recipient=message.columns["recipient"],
+        delivery_guarantee=valid.delivery_guarantee,
+        queue=valid.queue,
+    )
 
 
 def _refuse_key(problem: str) -> Refused:

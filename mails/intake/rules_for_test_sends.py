@@ -32,7 +32,9 @@ def refuse_addresses(wanted: DeliveryTest) -> str:
     """Return what is wrong with the addresses; empty if a submission may have them."""
     data = {"sender": wanted.sender, "recipient": wanted.recipient, "subject": "Test", "content": "Test"}
     match submission.judge(data):
-        case ValidSubmission():
+        case ValidSubmission(message=message):
+            if listed := ", ".join(message.list_utf8_addresses()):
+                return f"{listed}: a test goes to and from addresses with ASCII letters before the @."
             return ""
         case InvalidSubmission(errors=errors):
             return " ".join(f"{error.field.capitalize()}: {error.detail}" for error in errors)

@@ -193,8 +193,10 @@ class SubmissionSerializer(StrictSerializer):
 
     def check_together(self, values: dict[str, Any], errors: dict[str, Any]) -> None:
         """Add the errors of recipients, bodies and headers that are right each by itself."""
-        if all(name in values for name in _RECIPIENTS):
-            _check_recipients(*(values[name] for name in _RECIPIENTS), errors)
+        if "recipient" in values and "cc" in values and "bcc" in values:
+            to, cc, bcc = values["recipient"], values["cc"], values["bcc"]
+            if not to or cc or bcc:  # else the field has checked them
+                _check_recipients(to, cc, bcc, errors)
         if values.get("html") and "content" in values:
             _check_bodies(values["content"], values["html"], errors)
         if values.get("attachments") or "cid:" in values.get("html", ""):
@@ -232,7 +234,7 @@ _CC_ALONE = "Give at least one address that the email goes to: a Cc is a copy. W
 _serializer = SubmissionSerializer()  # one for the process: to make its fields costs more than to check an email
 FIELDS = _serializer.names
 _PARTS: Mapping[str, str] = {  # of a message, by the field that they come from
-    str(name): field.source for name, field in _serializer.fields.items() if name not in _serializer.options
+    str(name): str(field.source) for name, field in _serializer.fields.items() if name not in _serializer.options
 }
 
 

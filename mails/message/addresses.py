@@ -56,8 +56,7 @@ def extract_domain(address: str) -> str:
 def normalize(text: str) -> str:
     """Return the address in its normal form: the domain in lower case and ASCII, quotes only where they are needed.
 
-    Raises InvalidAddress. Letters beyond ASCII before the @ would need SMTPUTF8 (RFC 6531) all the way to the recipient;
-    they are refused.
+    Raises InvalidAddress. Letters beyond ASCII before the @ need an account that can carry them (SMTPUTF8, RFC 6531).
     """
     if len(text) > MAX_ADDRESS:  # before the validator, whose time and cache grow with the text
         raise InvalidAddress(f"It is longer than {MAX_ADDRESS} characters.")
@@ -107,7 +106,7 @@ def _check_and_normalize(text: str, private: tuple[str, ...]) -> tuple[str, str]
     below = _PUBLIC if is_private else ""  # the validator's list of names that are not public cannot be narrowed
     try:
         found = validate_email(
-            text + below, check_deliverability=False, allow_smtputf8=False, allow_quoted_local=True, strict=True
+            text + below, check_deliverability=False, allow_smtputf8=True, allow_quoted_local=True, strict=True
         )
     except EmailNotValidError as error:
         return "", printable.replace_unprintable(str(error)[:_SHOWN])

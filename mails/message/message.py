@@ -142,18 +142,25 @@ class Message:
     def _list_features(self) -> list[Feature]:
         features = [feature for name, feature in _FEATURES.items() if getattr(self, name)]
         features += [_KINDS[recipient.kind] for recipient in self.recipients if recipient.kind in _KINDS]
-        if any(attachment.content_id for attachment in self.attachments):
+        if self.attachments and any(attachment.content_id for attachment in self.attachments):
             features.append(Feature.INLINE)
         if len(self.reply_to) > 1:
             features.append(Feature.REPLY_TO_LIST)
-        if not all(map(str.isascii, self.headers.values())):
+        if self.headers and not all(map(str.isascii, self.headers.values())):
             features.append(Feature.HEADERS_UTF8)
-        if any(name.lower() == "list-unsubscribe" for name in self.headers):
+        if self.headers and any(name.lower() == "list-unsubscribe" for name in self.headers):
             features.append(Feature.UNSUBSCRIBE)
-        addresses = [extract_address(self.sender), *(box.address for box in (*self.recipients, *self.reply_to))]
-        if not all(address.rpartition("@")[0].isascii() for address in addresses):
+        if self.list_utf8_addresses():
             features.append(Feature.SMTPUTF8)
         return features
+
+    def list_utf8_addresses(self) -> list[str]:
+        """Return the addresses with letters beyond ASCII before the @."""
+        named = [*self.recipients, *self.reply_to]
+        found = [mailbox.address for mailbox in named if not mailbox.address.isascii()]
+        if not self.sender.isascii() and not (sender := extract_address(self.sender)).isascii():
+            found.append(sender)
+        return found
 
 
 _LOADERS = {entry.name: entry.metadata["load"] for entry in fields(Message) if entry.metadata}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from providers.kinds.base import AccountUrl, ProviderKind, Transport
-from providers.kinds.capabilities import IN_MIME, Capabilities
+from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 
 
 def _read_url(url: AccountUrl) -> Mapping[str, Any]:
@@ -16,7 +16,7 @@ SANDBOX = ProviderKind(
     label="Sandbox",
     transport=Transport.SANDBOX,
     capabilities=Capabilities(
-        features=IN_MIME,
+        features=IN_MIME | {Feature.SMTPUTF8},
         keeps_message_id=True,
         sends_exact_bytes=True,
         shows_all_recipients=True,

@@ -5,7 +5,7 @@ from typing import Any
 
 from providers.kinds import cleaning
 from providers.kinds.base import CA, MAX_CONNECTIONS, AccountUrl, Option, OptionsInvalid, ProviderKind, Transport
-from providers.kinds.capabilities import IN_MIME, Capabilities
+from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
@@ -30,7 +30,7 @@ SMTP = ProviderKind(
     label="SMTP",
     transport=Transport.SMTP,
     capabilities=Capabilities(
-        features=IN_MIME,
+        features=IN_MIME | {Feature.SMTPUTF8},  # where the server says so, which is known only then
         keeps_message_id=True,
         sends_exact_bytes=True,
         shows_all_recipients=True,

@@ -1,7 +1,8 @@
 """An email as bytes (RFC 5322, RFC 2045): the same for every attempt and server, and for people who look at it.
 
 All of it is ASCII in lines of at most 998 octets. So no server needs 8BITMIME, nothing on the way changes the bytes, and a
-signature over them stays valid. They can be written to a terminal as they are.
+signature over them stays valid. They can be written to a terminal as they are. Only addresses with letters beyond ASCII before
+the @ have them in UTF-8 (RFC 6532), since nothing else can name them.
 """
 
 import binascii
@@ -41,6 +42,10 @@ class OutgoingEmail(EmailMultiAlternatives):
         super().__init__(**fields)
         to = shown_to or ([] if shown_cc else [_NOBODY])
         self.shown = {"To": ", ".join(to), "Cc": ", ".join(shown_cc)}
+        named = (self.from_email, *to, *shown_cc, *self.reply_to)
+        found = {*list_addresses(name for name in named if not name.isascii())}
+        # With letters beyond ASCII before the @, the longest first: one may end like another.
+        self.utf8_addresses = sorted((address for address in found if not address.isascii()), key=len, reverse=True)
 
     def build_source(self) -> bytes:
         """Return the email as it is sent, for a provider that takes its bytes. Raises what `build_content` raises."""
@@ -91,6 +96,7 @@ def build_content(message: EmailMessage) -> bytes:
         bodies += _empty_alternatives(cast(OutgoingEmail, skeleton))
     if not all(map(_HEADER_NAME.fullmatch, skeleton.extra_headers)):  # Django looks at their values only
         raise ValueError("a header's name has a character that ends it")
+    stand_ins = _replace_utf8(skeleton) if isinstance(message, OutgoingEmail) else {}
     built = cast(Message, skeleton.message())
     encoded = [_encode_body(body) for _, body in zip(_list_leaves(built), bodies, strict=False)]
     digest = hashlib.sha256(b"\0".join(payload for _, payload in encoded)).hexdigest()[:40]
@@ -102,9 +108,30 @@ def build_content(message: EmailMessage) -> bytes:
         # cannot contain `=_`, and no plain one the hash of itself.
         part.set_boundary(f"=_{number}_{digest}")
     content = _LINE_END.sub(b"\r\n", built.as_bytes())
+    for stand_in, address in stand_ins.items():
+        content = content.replace(stand_in.encode(), address.encode())
     if _has_long_line(content.partition(b"\r\n\r\n")[0]):
         raise ValueError("a header has a word that is longer than a line may be")
     return mime_files.enclose(_fill(content, payloads), message.attachments, mark=digest)
+
+
+def _replace_utf8(message: OutgoingEmail) -> dict[str, str]:
+    """Replace addresses that Python's `email` cannot write by others, and return what each stands for."""
+    stand_ins = {
+        f"utf8-{number}-{_mark(address)}@utf8.invalid": address for number, address in enumerate(message.utf8_addresses)
+    }
+    for stand_in, address in stand_ins.items():
+        message.from_email = message.from_email.replace(address, stand_in)
+        message.reply_to = [mailbox.replace(address, stand_in) for mailbox in message.reply_to]
+        message.extra_headers = {
+            name: value.replace(address, stand_in) if name in message.shown else value
+            for name, value in message.extra_headers.items()
+        }
+    return stand_ins
+
+
+def _mark(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()[:20]
 
 
 def _empty_alternatives(message: OutgoingEmail) -> list[str]:

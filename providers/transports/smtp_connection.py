@@ -140,9 +140,10 @@ class SmtpConnection(smtplib.SMTP):
             delivery.remember_socket(self._handle)
         self.expect_silence()
 
-    def mail_from(self, address: str) -> Reply:
-        """Name the sender."""
-        return self._ask(f"MAIL FROM:<{address}>", 250)
+    def mail_from(self, address: str, *, utf8: bool = False) -> Reply:
+        """Name the sender. `utf8`: addresses and headers have letters beyond ASCII (RFC 6531), until the next sender."""
+        self.command_encoding = "utf-8" if utf8 else "ascii"
+        return self._ask(f"MAIL FROM:<{address}>{' BODY=8BITMIME SMTPUTF8' if utf8 else ''}", 250)
 
     def rcpt_to(self, address: str) -> Reply:
         """Name one recipient."""
@@ -281,15 +282,13 @@ def _check_greeting(code: int, text: bytes) -> Reply:
 def wire_address(text: str) -> str:
     """Return the address of `Name <address>` as SMTP commands carry it. Raises ValueError if it is not one.
 
-    The domain goes out in ASCII. Letters beyond ASCII before the @ would need SMTPUTF8 (RFC 6531) on the whole way.
+    The domain goes out in ASCII. Letters beyond ASCII before the @ need SMTPUTF8 (RFC 6531) on the whole way.
     """
     named = name_address.split_name(text)
     address = named[1] if named else text
     local, _, domain = address.rpartition("@")
     if not domain.isascii():
         address = f"{local}@{URL.build(scheme='https', host=domain).raw_host}"
-    if not address.isascii():
-        raise ValueError("an address has letters beyond ASCII before the @")
     if not address.isprintable() or not _ADDRESS.fullmatch(address):
         raise ValueError("an address is not valid in SMTP")
     return address

@@ -22,6 +22,7 @@ _BROKEN = (OSError, ValueError)  # smtplib's own exceptions are OSErrors
 
 
 OUT_OF_STEP = "smtp-out-of-step"
+_NO_SMTPUTF8 = "The server cannot carry addresses with letters beyond ASCII before the @ (no SMTPUTF8)."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,11 @@ class Envelope:
     sender: str
     recipients: Mapping[str, str]  # without display names -> as SMTP needs them
     content: bytes
+
+    @property
+    def is_utf8(self) -> bool:
+        """Return True if an address has letters beyond ASCII: the server must support SMTPUTF8 (RFC 6531)."""
+        return not all(map(str.isascii, (self.sender, *self.recipients.values()))) or not self.content.isascii()
 
     @classmethod
     def from_message(cls, message: EmailMessage) -> "Envelope":
@@ -110,7 +116,10 @@ class SmtpSession:
 
     def _hand_over(self, connection: SmtpConnection, envelope: Envelope, delivery: SmtpDelivery) -> Outcome:
         """Send sender, recipients and content. A refusing reply ends it and leaves the connection in order."""
-        code, text = self._read(connection.mail_from(envelope.sender))
+        is_utf8 = envelope.is_utf8
+        if is_utf8 and not connection.has_extn("smtputf8"):
+            return NotAttempted(cause=Cause.MESSAGE, reason_code="smtputf8-unsupported", reason=_NO_SMTPUTF8)
+        code, text = self._read(connection.mail_from(envelope.sender, utf8=is_utf8))
         if code == 421:
             raise smtplib.SMTPResponseException(code, text)
         if code != 250:

@@ -80,7 +80,6 @@ def test_an_address_may_be_optional_and_keeps_its_own_limit():
         ("recipient", {"a": 1}, "wrong_type"),
         ("recipient", [1], "wrong_type"),
         ("recipient", "hera@olimpus.com zeus@", "invalid_address"),
-        ("recipient", "grüße@olimpus.com", "invalid_address"),
         ("recipient", f"{'a' * 5_000_000}@olimpus.com", "invalid_address"),
         ("recipient", " ".join(f"a{number}@b.co" for number in range(10_000)), "too_many"),
         ("recipient", f"{HERA}\r\nX: y", "forbidden_character"),
@@ -192,10 +191,11 @@ def test_legible_text_fits_any_database(text):
 
 
 def test_a_rejected_email_keeps_the_beginning_of_its_html_and_names_no_blind_copy():
-    invalid = judge({"to": [HERA, "nobody"], "html": "x" * 5000, "cc": IRIS, "bcc": ZEUS})
+    invalid = judge({"to": [HERA, "nobody"], "html": "x" * 5000, "cc": IRIS, "bcc": ZEUS, "reply_to": "nobody"})
 
     assert invalid.message.html == "x" * submission_fields.KEPT_OF_A_REJECTED
     assert invalid.recipient == f"{HERA}, nobody"
+    assert invalid.message.reply_to == ()
 
 
 def test_a_field_counts_for_a_key_where_it_is_given():

@@ -62,7 +62,7 @@ def test_an_address_is_brought_into_its_normal_form_which_is_its_own(text, norma
         '""@olimpus.com', '"zeus\\"@olimpus.com', '"zeus".hera@olimpus.com', '"ze\tus"@olimpus.com', '"ze\nus"@olimpus.com',
         "(comment)zeus@olimpus.com", "zeus@(comment)olimpus.com", "zeus @olimpus.com", " zeus@olimpus.com",
         f"{LONG_LOCAL}z@olimpus.com", f"zeus@{LONG_LABEL}z.com", f"zeus@{'.'.join(['z' * 60] * 5)}.com",
-        "zeüs@olimpus.com", "zeus@invalid", "zeus@x.invalid", "zeus@x.onion", "zeus@-x.local", "zeus@x..local", "zeus@.local",
+        "zeus@invalid", "zeus@x.invalid", "zeus@x.onion", "zeus@-x.local", "zeus@x..local", "zeus@.local",
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(text):

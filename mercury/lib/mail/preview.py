@@ -96,8 +96,13 @@ def read(source: bytes) -> MailPreview:
             bodies[kind] = _read_text(part)[:TEXT_SHOWN] if kind == "text/plain" else _read_text(part)
         else:
             files.append(_build_file(part, len(files) + 1))
-    headers = [(_sanitize_type(name), decode_part(value)) for name, value in message.items()]
+    headers = [(_sanitize_type(name), decode_part(_read_utf8(value))) for name, value in message.raw_items()]
     return MailPreview(source, headers, bodies.get("text/plain", ""), bodies.get("text/html", ""), files)
+
+
+def _read_utf8(header: object) -> str:
+    """Return a header's value as text; its octets beyond ASCII are UTF-8 (RFC 6532)."""
+    return str(header).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def decode_part(header: object) -> str:
