@@ -39,6 +39,7 @@ requirements: $(VENV)/installed-dev ## Compile requirements*.txt from requiremen
 	$$compile --strip-extras --output-file requirements.txt requirements.in; \
 	$$compile --no-strip-extras --output-file requirements-dev.txt requirements-dev.in; \
 	$$compile --strip-extras --output-file requirements-dropbox.txt requirements-dropbox.in; \
+	$$compile --strip-extras --output-file requirements-s3.txt requirements-s3.in; \
 	$$compile --strip-extras --output-file requirements-google-drive.txt requirements-google-drive.in; \
 	$$compile --strip-extras --output-file requirements-clients.txt requirements-clients.in
 

@@ -189,6 +189,10 @@ class RecipientsField(MailboxesField):
 class ReplyToField(MailboxesField):
     """Where replies go."""
 
+    def keep(self, value: object) -> Any:
+        """Return the addresses if all are valid, else nothing."""
+        return SubmissionField.keep(self, value)
+
 
 def _read_plain(address: str) -> Mailbox:
     return Mailbox(address=_normalize_address(address))
