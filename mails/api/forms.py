@@ -24,7 +24,7 @@ _ATTACHED, _INLINE = ("attachments", "attachment"), "inline"
 _OF_BROWSERS = "csrfmiddlewaretoken"
 _LISTS = frozenset({"recipient", "recipients", "to", "cc", "bcc", "reply_to", "tags"})
 
-Form = tuple[QueryDict, "MultiValueDict[str, UploadedFile]"]
+Form = tuple[QueryDict, "MultiValueDict[str, UploadedFile[bytes]]"]
 
 
 def prepare(request: HttpRequest) -> None:
@@ -82,7 +82,7 @@ def _read_json(text: Any) -> dict[str, Any]:
         raise Problem(400, error.code, error.describe(), errors=[error]) from None
 
 
-def _list_files(files: "MultiValueDict[str, UploadedFile]") -> list[dict[str, Any]]:
+def _list_files(files: "MultiValueDict[str, UploadedFile[bytes]]") -> list[dict[str, Any]]:
     """Return the files as attachments; an inline one is shown by the HTML under its name."""
     return [
         {"filename": file.name, "content_type": file.content_type or None, "content": file}

@@ -62,7 +62,7 @@ class MeasuredContent(File):  # type: ignore[type-arg]
         self._read, self._limit, self._hash, self._size = read, limit, hashlib.sha256(), 0
 
     @property
-    def size(self) -> int:  # type: ignore[override]
+    def size(self) -> int:
         """Return the bytes that have passed."""
         return self._size
 

@@ -9,7 +9,7 @@ from mercury.lib import durations
 def describe_file_downloaded(mail: Mail, payload: EventPayload) -> Entry:
     """Return the step of a download that began."""
     number, limit = payload.get_number("download"), payload.get_number("of")
-    parts = [BoldText(payload.get_text("file") or "A file")]
+    parts: list[str | BoldText] = [BoldText(payload.get_text("file") or "A file")]
     if (size := payload.get_number("size")) is not None:
         parts.append(f", {durations.format_size(int(size))}")
     if number is not None:

@@ -28,7 +28,7 @@ class AttachmentRow:
     content_type: str = ""
     size: int = 0  # bytes
     content_id: str = ""
-    content: UploadedFile | None = None  # where it has come with the form
+    content: "UploadedFile[bytes] | None" = None  # where it has come with the form
     copied: MailFile | None = None  # where it is a file of an email that this person may see
     errors: list[str] = field(default_factory=list)
 
@@ -58,7 +58,7 @@ def read_rows(typed: QueryDict, *, owner: Owner) -> list[AttachmentRow]:
     return [_make_row(name, found.get(name), typed.get(f"content_id-{name}", "").strip()) for name in names]
 
 
-def read_received(files: Iterable[UploadedFile]) -> list[AttachmentRow]:
+def read_received(files: "Iterable[UploadedFile[bytes]]") -> list[AttachmentRow]:
     """Return rows for the files that a browser without scripts sends with the form."""
     return [
         AttachmentRow(

@@ -69,7 +69,7 @@ def draft_preview(request: HttpRequest) -> HttpResponse:
     """Return what is typed as it would be shown on the page of an email, for the frame of the form. Stores nothing."""
     if not request.user.is_authenticated:
         return html_cleaning.build_text_response("Your session has ended. Sign in again, in another tab.", status=403)
-    if not rate_limits.count_preview(cast(User, request.user).pk):
+    if not rate_limits.count_preview(request.user.pk):
         answer = html_cleaning.build_text_response(_TOO_MANY, status=429)
         answer["Retry-After"] = "1"
         return answer
@@ -90,8 +90,9 @@ def draft_picture(request: HttpRequest, file_id: uuid.UUID) -> HttpResponse:
     """Return one uploaded picture, for the frame of the form."""
     pictures.check_signature(request)
     file = StoredFile.objects.select_related("content").filter(pk=file_id).first()
-    is_shown = file is not None and file.content is not None and file.size <= preview.PICTURE_SHOWN
-    return pictures.build_response(storage.read(file.content.location) if is_shown else b"")
+    if file is None or file.content is None or file.size > preview.PICTURE_SHOWN:
+        return pictures.build_response(b"")
+    return pictures.build_response(storage.read(file.content.location))
 
 
 def _get_owner(request: HttpRequest) -> Owner:

@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from django.conf import settings
 from django.core.exceptions import BadRequest
@@ -75,7 +75,7 @@ def read_chunked_body(get_response: GetResponse) -> GetResponse:
         if "chunked" not in meta.get("HTTP_TRANSFER_ENCODING", "").lower() or not meta.get("wsgi.input_terminated"):
             return get_response(request)
         if takes_file(request.path_info.rstrip("/")) and _has_session(request):
-            request._stream = _ChunkedBody(meta["wsgi.input"])
+            request._stream = cast(BinaryIO, _ChunkedBody(meta["wsgi.input"]))
         else:
             try:
                 body = meta["wsgi.input"].read(_get_limit(request) + 1)

@@ -96,7 +96,7 @@ def build_content(message: EmailMessage) -> bytes:
         bodies += _empty_alternatives(cast(OutgoingEmail, skeleton))
     if not all(map(_HEADER_NAME.fullmatch, skeleton.extra_headers)):  # Django looks at their values only
         raise ValueError("a header's name has a character that ends it")
-    stand_ins = _replace_utf8(skeleton) if isinstance(message, OutgoingEmail) else {}
+    stand_ins = _replace_utf8(cast(OutgoingEmail, skeleton)) if isinstance(message, OutgoingEmail) else {}
     built = cast(Message, skeleton.message())
     encoded = [_encode_body(body) for _, body in zip(_list_leaves(built), bodies, strict=False)]
     digest = hashlib.sha256(b"\0".join(payload for _, payload in encoded)).hexdigest()[:40]

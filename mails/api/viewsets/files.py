@@ -137,7 +137,7 @@ class FileViewSet(ResourceViewSet):
             ) from None
         return Response(status=204, headers=tus.describe(file))
 
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
         """Describe the address, and the protocol of resumable uploads."""
         answer = super().options(request, *args, **kwargs)
         for name, value in tus.describe_server().items():

@@ -22,6 +22,7 @@ from mails.web import downloads as pages
 from mercury.lib.database import database_clock
 from mercury.lib.rest import download_slots
 from mercury.lib.storages import ranges
+from mercury.lib.storages.errors import StorageUnavailable
 
 pytestmark = pytest.mark.django_db
 HERA = Client()
@@ -264,6 +265,7 @@ def test_a_ticket_of_yesterday_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_content_that_is_lost_is_said_before_an_answer_begins() -> None:
     link = a_link()
     address = press(link)
+    assert link.content is not None
     storage.delete(link.content.location)
     assert get(address)[0].status_code == 410
     assert downloads_of(link) == 0
@@ -271,7 +273,7 @@ def test_a_content_that_is_lost_is_said_before_an_answer_begins() -> None:
 
 def test_a_storage_that_fails_is_a_503_and_no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> Iterator[bytes]:
-        raise storage.StorageUnavailable("it does not answer")
+        raise StorageUnavailable("it does not answer")
         yield
 
     link = a_link()

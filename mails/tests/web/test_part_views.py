@@ -6,13 +6,13 @@ import pytest
 from django.contrib.auth.models import User
 
 from mails.files import storage
-from mails.files.storage import FileMissing
 from mails.intake.client import Client
 from mails.models import MailFile
 from mails.states import Source
 from mails.tests.builders import a_mail
 from mails.tests.message.test_mail_preview import PNG, a_mail_with_file
 from mails.tests.people import browser_of, hermes, zeus
+from mercury.lib.storages.errors import FileMissing
 
 pytestmark = pytest.mark.django_db
 SCRIPT = b"<script>alert(1)</script>"
@@ -48,7 +48,8 @@ def test_a_file_is_downloaded_and_never_shown():
 
 def find_picture(mail) -> str:
     html = browser_of(hermes()).get(f"/mails/{mail.pk}/html").text
-    return re.search(' src="([^"]+)"', html)[1].replace("&amp;", "&")
+    (picture,) = re.findall(' src="([^"]+)"', html)
+    return str(picture).replace("&amp;", "&")
 
 
 def test_a_picture_is_shown_within_the_html_without_a_session(client):

@@ -22,12 +22,12 @@ class LocalStorage(FileSystemStorage):
         )
 
     @property
-    def base_location(self) -> Path:  # type: ignore[override]
+    def base_location(self) -> Path:
         """Return the folder."""
         return Path(self._location or settings.MERCURY_DATA / "files")  # type: ignore[attr-defined]
 
     @property
-    def location(self) -> str:  # type: ignore[override]
+    def location(self) -> str:
         """Return the folder as an absolute path."""
         return str(self.base_location.absolute())
 
