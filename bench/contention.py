@@ -90,7 +90,7 @@ def build() -> Iterator[Instance]:
     with ExitStack() as stack:
         data = Path(tempfile.mkdtemp(prefix="mercury-bench-"))
         stack.callback(shutil.rmtree, data, ignore_errors=True)
-        database_url = stack.enter_context(instance.own_database())
+        database_url = stack.enter_context(instance.create_database())
         built = Instance(
             "full", data, stack.enter_context(instance.running_sink()), database_url=database_url, redis_url=""
         )

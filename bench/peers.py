@@ -206,7 +206,7 @@ def outbox(
         with ExitStack() as stack:
             provider = stack.enter_context(instance.running_sink())
             provider.start_afresh(delay_ms=run.delay_ms)
-            database = stack.enter_context(instance.own_database())
+            database = stack.enter_context(instance.create_database())
             environment = _environment(provider, database, stack.enter_context(instance.own_redis())) | settings
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mercury-bench-")))
             if run.attachment:
