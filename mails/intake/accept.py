@@ -41,8 +41,8 @@ def accept(submissions: Sequence[Submission], *, client: Client) -> list[Receipt
     judge = Judge(client)
     drafts = [judge.judge(submission) for submission in submissions]
     for draft in drafts:
-        if draft.new is not None and draft.new.message.attachments:
-            given_files.store(draft.files, draft.new.message.attachments)
+        if draft.new is not None and draft.files:
+            given_files.store(draft.files, {file.sha256 for file in draft.new.message.files})
     receipts = _store([draft.new for draft in drafts if draft.new is not None])
     return [_choose_receipt(draft, receipts) for draft in drafts]
 

@@ -5,10 +5,10 @@ import hashlib
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
+from enum import StrEnum
 from typing import Any
 
-from django.conf import settings
 from django.core.files import File
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -19,12 +19,11 @@ from mails.files.names import clean_filename
 from mails.files.types import HEAD
 from mails.intake.submission_fields import SubmissionField, build_error, shorten
 from mails.message.message import AttachmentReference
-from mercury.lib.durations import format_size
 from mercury.lib.value import value
 
 MAX_ATTACHMENTS = 100  # of one email
 MAX_CONTENT_ID = 128  # characters
-_MEMBERS = ("filename", "content_type", "content", "file", "content_id")
+_MEMBERS = ("filename", "content_type", "content", "file", "content_id", "delivery")
 _CONTENT_ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]+")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _SHOWN_IN_HTML = re.compile(r"""(?<![A-Za-z0-9])cid:([A-Za-z0-9!#$%*+/=?^_`{|}~.@-]+)""", re.IGNORECASE)
@@ -53,10 +52,23 @@ _SCHEMA = {
                 "maxLength": MAX_CONTENT_ID,
                 "description": "The HTML shows it as `cid:…`.",
             },
+            "delivery": {
+                "type": "string",
+                "enum": ["auto", "attachment", "link"],
+                "description": "As an attachment, or by a download link. `auto`: by a link if it is too large to attach.",
+            },
         },
         "additionalProperties": False,
     },
 }
+
+
+class FileDelivery(StrEnum):
+    """How a file gets to the recipients."""
+
+    AUTO = "auto"  # as an attachment, where the limits allow it
+    ATTACHMENT = "attachment"
+    LINK = "link"  # the email has a download link
 
 
 @value
@@ -67,6 +79,7 @@ class GivenFile:
     filename: str = ""  # of an upload: instead of its own
     content_type: str = ""
     file_id: uuid.UUID | None = None
+    delivery: FileDelivery = FileDelivery.AUTO
     size: int = 0
     sha256: str = ""
     content: "bytes | File[bytes] | None" = field(default=None, repr=False, compare=False)
@@ -75,7 +88,8 @@ class GivenFile:
     def identity(self) -> dict[str, Any]:
         """Return what tells it from other files: two submissions with the same mean the same."""
         upload = {"file": str(self.file_id)} if self.file_id else {"sha256": self.sha256, "type": self.content_type}
-        return {"filename": self.filename, "content_id": self.content_id, **upload}
+        delivery = {} if self.delivery == FileDelivery.AUTO else {"delivery": self.delivery.value}
+        return {"filename": self.filename, "content_id": self.content_id, **upload, **delivery}
 
     def refer(self) -> AttachmentReference:
         """Return the reference to a content that is with the submission."""
@@ -137,8 +151,14 @@ class AttachmentsField(SubmissionField, serializers.Field[Any, Any, Any, Any]):
         if content_id and content_id in content_ids:
             self.fail("duplicate_content_id", shown=content_id)
         if values["file"]:
-            return GivenFile(file_id=values["file"], filename=values["filename"], content_id=content_id)
-        return _measure(item["content"], values["filename"], values["content_type"], content_id)
+            return GivenFile(
+                file_id=values["file"],
+                filename=values["filename"],
+                content_id=content_id,
+                delivery=values["delivery"],
+            )
+        measured = _measure(item["content"], values["filename"], values["content_type"], content_id)
+        return replace(measured, delivery=values["delivery"])
 
     def _read_member(self, name: str, item: Mapping[str, Any], errors: dict[str, Any]) -> Any:
         try:
@@ -163,26 +183,6 @@ def check_shown(html: str, files: tuple[GivenFile, ...], errors: dict[str, Any])
     if missing:
         words = f"It shows 'cid:{shorten(missing[0])}', but no attachment has this content_id."
         errors["html"] = [ErrorDetail(words, "unknown_content_id")]
-
-
-def check_size(size: int) -> ErrorDetail | None:
-    """Return the error of an attachment of this size; None if it may have it."""
-    most = settings.MERCURY_MAX_ATTACHMENT_SIZE
-    if size <= most:
-        return None
-    words = (
-        f"The file has {format_size(size)}; at most {format_size(most)} are allowed (`MERCURY_MAX_ATTACHMENT_SIZE`)."
-    )
-    return ErrorDetail(words, "too_large")
-
-
-def check_total(sizes: list[int]) -> ErrorDetail | None:
-    """Return the error of attachments of these sizes; None if an email may have them."""
-    most, size = settings.MERCURY_MAX_ATTACHMENTS_SIZE, sum(sizes)
-    if size <= most:
-        return None
-    words = f"The attachments have {format_size(size)} in all; at most {format_size(most)} are allowed (`MERCURY_MAX_ATTACHMENTS_SIZE`)."
-    return ErrorDetail(words, "too_large")
 
 
 def _find_unknown(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,19 +239,28 @@ def _read_content_id(field: AttachmentsField, item: Mapping[str, Any]) -> str:
     return name
 
 
+def _read_delivery(field: AttachmentsField, item: Mapping[str, Any]) -> FileDelivery:
+    text = field.read_text(item.get("delivery"))
+    if text and text not in tuple(FileDelivery):
+        words = f"'{shorten(text)}' is not a delivery. Write one of: {', '.join(FileDelivery)}; or leave it out."
+        raise build_error("invalid", words)
+    return FileDelivery(text or FileDelivery.AUTO)
+
+
 _READERS: Mapping[str, Callable[[AttachmentsField, Mapping[str, Any]], Any]] = {
     "filename": _read_filename,
     "content_type": _read_type,
     "content": _read_content,
     "file": _read_upload,
     "content_id": _read_content_id,
+    "delivery": _read_delivery,
 }
 
 
 def _measure(given: "str | File[bytes]", filename: str, declared: str, content_id: str) -> GivenFile:
     """Return the file with its content, and size, hash and type of it. Raises ValidationError."""
     content = given if isinstance(given, File) else _decode(given)
-    _refuse_size(len(content) if isinstance(content, bytes) else content.size)
+    _refuse_empty(len(content) if isinstance(content, bytes) else content.size)
     sha256, head = _hash(content)
     content_type = types.choose_type(declared, filename, head)
     if found := types.find_mismatch(content_type, head):
@@ -280,10 +289,9 @@ def _hash(content: "bytes | File[bytes]") -> tuple[str, bytes]:
     return hashed.hexdigest(), head
 
 
-def _refuse_size(size: int) -> None:
-    error = check_size(size) if size else ErrorDetail("The file is empty.", "empty_file")
-    if error is not None:
-        raise ValidationError({"content": [error]})
+def _refuse_empty(size: int) -> None:
+    if not size:
+        raise ValidationError({"content": [ErrorDetail("The file is empty.", "empty_file")]})
 
 
 def _decode(text: str) -> bytes:

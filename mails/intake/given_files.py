@@ -1,13 +1,13 @@
 """The files that submissions give: found among the client's uploads, or stored before their emails are."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rest_framework.exceptions import ErrorDetail
 
 from mails.files import contents, uploads
 from mails.files.uploads import Owner
-from mails.intake.attachment_fields import GivenFile, check_size, check_total
+from mails.intake.attachment_fields import GivenFile
 from mails.message.message import AttachmentReference
 from mails.models import StoredFile
 
@@ -15,7 +15,7 @@ References = tuple[AttachmentReference, ...]
 
 
 def resolve(files: Sequence[GivenFile], *, owner: Owner) -> tuple[References, Any]:
-    """Return the references of these files, and their errors by number, or those of all. One query if there are uploads among them."""
+    """Return the references of these files, and their errors by number. One query if there are uploads among them."""
     ids = {file.file_id for file in files if file.file_id is not None}
     found = {upload.pk: upload for upload in uploads.list_own(owner).filter(pk__in=ids)} if ids else {}
     references, errors = [], dict[str, Any]()
@@ -27,13 +27,12 @@ def resolve(files: Sequence[GivenFile], *, owner: Owner) -> tuple[References, An
             references.append(_refer(file, upload))
         else:
             references.append(file.refer())
-    total = check_total([reference.size for reference in references])
-    return tuple(references), errors or ([total] if total else [])
+    return tuple(references), errors
 
 
-def store(files: Sequence[GivenFile], references: Sequence[AttachmentReference]) -> None:
+def store(files: Sequence[GivenFile], hashes: Collection[str]) -> None:
     """Store the contents that are not stored yet. From here on all of them are kept for a day, also if no email follows."""
-    uploaded = {reference.sha256 for reference in references}
+    uploaded = set(hashes)
     for file in files:
         if file.content is not None:
             contents.store(file.content, file.sha256, file.size)
@@ -50,7 +49,7 @@ def _find_error(file: GivenFile, upload: StoredFile | None) -> ErrorDetail | Non
     if upload.content_id is None:
         words = f"The upload is not complete: {upload.received} of {upload.size} bytes have arrived."
         return ErrorDetail(words, "incomplete_file")
-    return check_size(upload.size)
+    return None
 
 
 def _refer(file: GivenFile, upload: StoredFile) -> AttachmentReference:

@@ -1,5 +1,6 @@
 """Judge submissions: each becomes an email to be stored, or a refusal. Writes nothing."""
 
+import datetime as dt
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, assert_never
@@ -14,6 +15,7 @@ from mails.intake.submission import InvalidSubmission, Submission, ValidSubmissi
 from mails.intake.submission_fields import KEPT_OF_A_REJECTED
 from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.message import addresses
+from mails.message.message import LinkReference, Message
 from mails.models import Mail, uuid7
 from mails.states import Actor, EventName, RecipientKind, Source, Status
 from mercury.lib.database import database_clock
@@ -81,8 +83,9 @@ class Judge:
 
     def _build_mail(self, valid: ValidSubmission, key: str | None) -> NewMail:
         created_at, checked_at = database_clock.from_ns(self._received_at), database_clock.now_ns()
+        message = _add_links(valid, created_at + settings.MERCURY_LINK_EXPIRY)
         mail = self._new_mail(
-            **valid.message.columns,
+            **message.columns,
             idempotency_key=key or "",
             queue=valid.queue,
             delivery_guarantee=valid.delivery_guarantee,
@@ -96,7 +99,7 @@ class Judge:
         }
         return NewMail(
             mail=mail,
-            message=valid.message,
+            message=message,
             state=MailState(status=Status.QUEUED, next_attempt_at=created_at),
             events=(
                 self._build_new_event(mail.size),
@@ -190,6 +193,23 @@ def _refuse_addresses(valid: ValidSubmission) -> InvalidSubmission | None:
         delivery_guarantee=valid.delivery_guarantee,
         queue=valid.queue,
     )
+
+
+def _add_links(valid: ValidSubmission, expires: dt.datetime) -> Message:
+    """Return the message with a new download link to each file that has none in the message."""
+    links = tuple(
+        LinkReference(
+            id=str(uuid7()),
+            filename=file.filename,
+            content_type=file.content_type,
+            size=file.size,
+            sha256=file.sha256,
+            expires=expires.isoformat(),
+            max_downloads=settings.MERCURY_LINK_DOWNLOADS or None,
+        )
+        for file in valid.linked
+    )
+    return replace(valid.message, links=links) if links else valid.message
 
 
 def _refuse_key(problem: str) -> Refused:

@@ -12,8 +12,10 @@ from typing import Any, ClassVar
 from django.conf import settings
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
+from mails.intake import delivery
 from mails.intake.address_fields import AddressField, RecipientsField, ReplyToField
 from mails.intake.attachment_fields import AttachmentsField, FindFiles, GivenFile, check_shown, refer_to_contents
+from mails.intake.delivery import ChosenDelivery
 from mails.intake.header_fields import (
     HeadersField,
     MetadataField,
@@ -25,7 +27,7 @@ from mails.intake.header_fields import (
 from mails.intake.receipts import InvalidField
 from mails.intake.submission_fields import MAX_SUBJECT, ContentField, SubjectField, WordField
 from mails.message.html_text import derive_text
-from mails.message.message import Message, MessageRecipient
+from mails.message.message import AttachmentReference, Message, MessageRecipient
 from mails.queues import QueueName
 from mails.states import DeliveryGuarantee, RecipientKind
 from mercury.lib.durations import format_size
@@ -52,6 +54,7 @@ class ValidSubmission:
     queue: QueueName
     values: Mapping[str, Any]
     files: tuple[GivenFile, ...] = ()
+    linked: tuple[AttachmentReference, ...] = ()  # files that the email has download links to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,15 +261,19 @@ def judge(
     message = _build_message(values)
     if message.html and not message.text:  # the values stay as given: what is derived may differ in another version
         message = replace(message, text=derive_text(message.html))
+    linked: tuple[AttachmentReference, ...] = ()
     if files := values["attachments"]:
         references, errors = find_files(files)
-        if errors:
-            return _build_invalid(fields, {"attachments": errors})
+        chosen = ChosenDelivery(errors=errors) if errors else delivery.choose(files, references)
+        if chosen.errors:
+            return _build_invalid(fields, {"attachments": chosen.errors})
         # In the order of the parts of the email, which pages and downloads number.
-        message = replace(message, attachments=tuple(sorted(references, key=lambda file: not file.content_id)))
+        message = replace(message, attachments=tuple(sorted(chosen.attached, key=lambda file: not file.content_id)))
+        linked = chosen.linked
     return ValidSubmission(
         message=message,
         files=files,
+        linked=linked,
         delivery_guarantee=_choose_guarantee(values),
         queue=_choose_queue(values, message),
         values=values,

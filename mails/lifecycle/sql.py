@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection, models
 
 from mails.lifecycle.values import STATE_COLUMNS
-from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, MailFile, MailLabel, Recipient
+from mails.models import Attempt, Content, DownloadLink, Event, IdempotencyKey, Mail, MailFile, MailLabel, Recipient
 from mails.states import DUPLICATE, AttemptState, Status
 from mercury.lib.database import recordset
 from mercury.lib.database.recordset import list_columns
@@ -34,6 +34,23 @@ MAIL_COLUMNS = list_columns(
 KEY_COLUMNS = list_columns(IdempotencyKey, ("owner", "key", "body_hash", "mail_id", "created_at"))
 CONTENT_COLUMNS = list_columns(Content, ("mail_id", "text", "html", "other_fields"))
 FILE_COLUMNS = list_columns(MailFile, ("mail_id", "number", "filename", "content_type", "size", "cid", "content_id"))
+LINK_COLUMNS = list_columns(
+    DownloadLink,
+    (
+        "id",
+        "mail_id",
+        "number",
+        "filename",
+        "content_type",
+        "size",
+        "content_id",
+        "sha256",
+        "expires_at",
+        "revoked_by",
+        "downloads",
+        "max_downloads",
+    ),
+)
 RECIPIENT_COLUMNS = list_columns(Recipient, ("mail_id", "kind", "name", "address", "state", "reason"))
 LABEL_COLUMNS = list_columns(MailLabel, ("mail_id", "name", "value"))
 EVENT_COLUMNS = list_columns(Event, ("mail_id", "created_at", "created_by", "event", "blob"))

@@ -19,7 +19,18 @@ from django.db.models.functions import Coalesce, Length
 from mails.lifecycle import counters, sql
 from mails.lifecycle.counters import CounterKey, Counters
 from mails.lifecycle.values import STATE_COLUMNS, EventDraft, IllegalTransition, LateResult, NewMail, Step
-from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, MailFile, MailLabel, Recipient, Rollup
+from mails.models import (
+    Attempt,
+    Content,
+    DownloadLink,
+    Event,
+    IdempotencyKey,
+    Mail,
+    MailFile,
+    MailLabel,
+    Recipient,
+    Rollup,
+)
 from mails.states import ENDINGS, IDEMPOTENCY_KEYS_KEPT, Counted, Ending, RecipientState
 from mercury.lib.database import database_clock, recordset
 from mercury.lib.database.recordset import as_time, as_uuid
@@ -96,14 +107,31 @@ def _store(new: Sequence[NewMail]) -> None:
         for mail in new
         for number, file in enumerate(mail.message.attachments, 1)
     ]
+    links = [row for mail in new for row in _build_link_rows(mail)]
     sql.execute(
         sql.insert_rows(Mail, sql.MAIL_COLUMNS | STATE_COLUMNS, mail_rows),
         sql.insert_rows(Content, sql.CONTENT_COLUMNS, contents),
         sql.insert_rows(Recipient, sql.RECIPIENT_COLUMNS, recipients),
+        sql.insert_rows(DownloadLink, sql.LINK_COLUMNS, links),
         sql.insert_rows(MailLabel, sql.LABEL_COLUMNS, labels),
         sql.insert_rows(MailFile, sql.FILE_COLUMNS, files),
         sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows((mail.mail.id, mail.events) for mail in new)),
     )
+
+
+def _build_link_rows(new: NewMail) -> Iterator[tuple[Any, ...]]:
+    for number, link in enumerate(new.message.links, 1):
+        file = (link.filename, link.content_type, link.size, link.sha256, link.sha256)
+        yield (
+            uuid.UUID(link.id),
+            new.mail.id,
+            number,
+            *file,
+            dt.datetime.fromisoformat(link.expires),
+            "",
+            0,
+            link.max_downloads,
+        )
 
 
 def record(steps: Sequence[Step]) -> set[uuid.UUID]:

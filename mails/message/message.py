@@ -51,13 +51,33 @@ class AttachmentReference:
     content_id: str = ""  # by which the HTML shows it
 
 
-def _declare(load: Callable[..., Any], feature: Feature) -> Any:
-    """Declare a field that only the call needs. `load`: returns its value from JSON, its empty value without an argument."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkReference:
+    """A file that the email has a download link to instead of the file itself. Its link is a row of `DownloadLink`."""
+
+    id: str  # of the link
+    filename: str
+    content_type: str
+    size: int
+    sha256: str
+    expires: str  # ISO 8601, UTC
+    max_downloads: int | None = None
+
+
+def _declare(load: Callable[..., Any], feature: Feature | None) -> Any:
+    """Declare a field that only the call needs. `load`: returns its value from JSON, its empty value without an argument.
+
+    `feature`: what an account must be able to carry; None: it becomes a part of the bodies.
+    """
     return field(default_factory=load, metadata={"load": load, "feature": feature})
 
 
 def _load_attachments(stored: Any = ()) -> tuple[AttachmentReference, ...]:
     return tuple(AttachmentReference(**attachment) for attachment in stored)
+
+
+def _load_links(stored: Any = ()) -> tuple[LinkReference, ...]:
+    return tuple(LinkReference(**link) for link in stored)
 
 
 def _load_mailboxes(stored: Any = ()) -> tuple[Mailbox, ...]:
@@ -77,6 +97,7 @@ class Message:
     reply_to: tuple[Mailbox, ...] = _declare(_load_mailboxes, Feature.REPLY_TO)
     headers: Mapping[str, str] = _declare(dict, Feature.HEADERS)
     attachments: tuple[AttachmentReference, ...] = _declare(_load_attachments, Feature.ATTACHMENTS)
+    links: tuple[LinkReference, ...] = _declare(_load_links, None)
     tags: tuple[str, ...] = _declare(tuple, Feature.TAGS)
     metadata: Mapping[str, str] = _declare(dict, Feature.METADATA)
     unsubscribe_url: str = _declare(str, Feature.UNSUBSCRIBE)
@@ -119,6 +140,11 @@ class Message:
         if others := self.other_fields:
             size += len(orjson.dumps(others)) + sum(attachment.size for attachment in self.attachments)
         return size
+
+    @property
+    def files(self) -> tuple[AttachmentReference | LinkReference, ...]:
+        """Return its files, those that have a download link last."""
+        return (*self.attachments, *self.links)
 
     @property
     def traits(self) -> MessageTraits:
@@ -165,7 +191,7 @@ class Message:
 
 _LOADERS = {entry.name: entry.metadata["load"] for entry in fields(Message) if entry.metadata}
 _FEATURES = {"html": Feature.HTML} | {
-    entry.name: entry.metadata["feature"] for entry in fields(Message) if entry.metadata
+    entry.name: entry.metadata["feature"] for entry in fields(Message) if entry.metadata.get("feature")
 }
 
 

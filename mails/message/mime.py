@@ -13,6 +13,7 @@ from django.db.models.functions import Left
 
 from mails.files import storage
 from mails.message.addresses import extract_address
+from mails.message.download_links import add_links
 from mails.message.message import AttachmentReference, Message, MessageRecipient
 from mails.models import Content, FileContent, Mail, MailFile, Recipient
 from mails.states import RecipientKind, Status
@@ -51,6 +52,7 @@ def build_message(
     `contents`: those of its attachments, by their hash. Raises KeyError if one is not among them. `key_scope`: of its
     idempotency key, as `Attempt` has it.
     """
+    message = add_links(message)
     called = message.recipients
     if recipients is not None and len(recipients) < len(called):
         called = tuple(recipient for recipient in called if recipient.address in recipients)

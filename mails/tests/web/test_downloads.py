@@ -303,7 +303,7 @@ def test_one_network_asks_only_so_often(monkeypatch: pytest.MonkeyPatch) -> None
     network = f"10.{'.'.join(map(str, uuid.uuid4().bytes[:3]))}"
     statuses = [HERA.get(page, REMOTE_ADDR=network).status_code for _ in range(3)]
     assert statuses == [200, 200, 429]
-    assert HERA.get(page, REMOTE_ADDR=f"2001:db8::{uuid.uuid4().hex[:4]}").status_code == 200
+    assert HERA.get(page, REMOTE_ADDR=f"2001:db8:{uuid.uuid4().hex[:4]}::1").status_code == 200
     assert 1 <= int(HERA.get(page, REMOTE_ADDR=network)["Retry-After"]) <= 60
 
 
