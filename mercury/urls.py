@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from mails.admin import actions
 from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.files import FileViewSet
+from mails.api.viewsets.links import LinkViewSet
 from mails.api.viewsets.mails import MailViewSet
 from mails.api.viewsets.stats import StatsViewSet
 from mails.web import downloads, part_views, submit_views
@@ -26,6 +27,7 @@ router = Router()
 router.register("mails", MailViewSet, basename="api-mail")
 router.register("mails/(?P<mail_id>[^/]+)/events", EventViewSet, basename="api-event")
 router.register("files", FileViewSet, basename="api-file")
+router.register("links", LinkViewSet, basename="api-link")
 router.register("dispatcher/providers", AccountViewSet, basename="api-provider")
 router.register("stats", StatsViewSet, basename="api-stats")
 

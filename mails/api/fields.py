@@ -38,6 +38,15 @@ FILE_FIELDS: filters.FilterFields = {
     "created": FilterField(column="created_at", kind=ValueType.MOMENT),
     "expires": FilterField(column="expires_at", kind=ValueType.MOMENT),
 }
+LINK_FIELDS: filters.FilterFields = {
+    "id": FilterField(column="id", kind=ValueType.UUID),
+    "mail": FilterField(column="mail_id", kind=ValueType.UUID),
+    "filename": FilterField(column="filename"),
+    "size": FilterField(column="size", kind=ValueType.INTEGER),
+    "sha256": FilterField(column="sha256"),
+    "downloads": FilterField(column="downloads", kind=ValueType.INTEGER),
+    "expires": FilterField(column="expires_at", kind=ValueType.MOMENT),
+}
 EVENT_FIELDS: filters.FilterFields = {
     "id": FilterField(column="id", kind=ValueType.INTEGER),
     "event": FilterField(column="event"),

@@ -140,6 +140,13 @@ def _api() -> Iterator[Row]:
         f"{events}$",
         f"{events}/$",
     )
+    links, a_link = f"{API}^links", f"{API}^links/(?P<link_id>[^/]+)"
+    who = Who(signed_in=True, scope=Scope.MAILS_READ)
+    yield _row("API: `links/`: download links of one's own emails", "GET", who, f"{links}$", f"{links}/$")
+    who = holding("mails.view_mail", owner=True, scope=Scope.MAILS_READ)
+    yield _row("API: `links/…`", "GET", who, f"{a_link}/?$")
+    who = holding("mails.view_mail+mails.change_mail", scope=Scope.MAILS_MANAGE)
+    yield _row("API: `links/…/revoke`", "POST", who, f"{a_link}/revoke/?$")
     files, a_file = f"{API}^files", f"{API}^files/(?P<file_id>[^/]+)/?$"
     who = Who(signed_in=True, scope=Scope.MAILS_SEND)
     yield _row("API: `files/`: one's own files", "GET, POST", who, f"{files}$", f"{files}/$")
@@ -244,6 +251,10 @@ def _models() -> Iterator[Row]:
     view_mail = staff("mails.view_mail")
     yield from _model("mails/mail", view=view_mail, change=view_mail)
     yield from _model("mails/bulkaction", view=view_mail, change=view_mail)
+    yield from _model("mails/downloadlink", view=view_mail)
+    manage = staff("mails.view_mail+mails.change_mail")
+    revoke = "admin/mails/downloadlink/<uuid:link_id>/revoke/"
+    yield _row("`/admin/mails/downloadlink/…/revoke/`", "GET, POST", manage, revoke)
     event = "admin/mails/event/"
     yield from (row for row in _model("mails/event", view=view_mail) if row.routes[0] != event)
     shown = f"{event}<path:object_id>/change/", f"{event}<path:object_id>/history/"

@@ -24,6 +24,7 @@ from mails.intake.client import Client as Submitter
 from mails.models import ApiKey, BulkAction, Event, Mail, SenderPermission, StoredFile
 from mails.states import Source
 from mails.tests.builders import HERA, ZEUS, a_mail
+from mails.tests.files.builders import a_link
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
 from mercury.lib.mail import preview
@@ -57,6 +58,7 @@ class World:
 
     mails: dict[str, Mail]
     files: dict[UUID, UUID]  # an upload of the same client, by the email's id
+    links: dict[UUID, UUID]  # a download link of the email, by its id
     key: ApiKey
     text: str
     other_text: str
@@ -71,6 +73,7 @@ class World:
         """An address of this route that leads somewhere."""
         event = str(Event.objects.filter(mail=mail)[0].pk)
         values = {**self.values, "mail_id": str(mail.pk), "event_id": event, "file_id": str(self.files[mail.pk])}
+        values["link_id"] = str(self.links[mail.pk])
         values |= {"verb": "pause"} if route.startswith(("admin/sending/", "admin/queues/")) else {}
         values |= {"name": "force-open"} if "/action/" in route and "account" in route else {}
         for label, pk in self.objects.items():
@@ -163,6 +166,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "mails/apikey": till.pk,
         "mails/bulkaction": bulk.pk,
         "mails/event": Event.objects.filter(mail=mails["key"])[0].pk,
+        "mails/downloadlink": a_link(mail=mails["key"], number=2).pk,
         "mails/mail": mails["key"].pk,
         "auth/group": Group.objects.create(name="readers").pk,
         "auth/user": plain.pk,
@@ -170,6 +174,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(
         mails=mails,
         files={mail.pk: _upload(mail).pk for mail in mails.values()},
+        links={mail.pk: a_link(mail=mail).pk for mail in mails.values()},
         key=key,
         text=text,
         other_text=other_text,
