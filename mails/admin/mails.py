@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from mails.admin import actions, bulk, export
 from mails.message import mail_preview, mime
-from mails.models import ApiKey, Mail
+from mails.models import ApiKey, DownloadLink, Mail
 from mails.models.querysets import MailQuerySet
 from mails.queues import QueueName
 from mails.reporting import search, statistics
@@ -148,6 +148,7 @@ class MailAdmin(GuardedAdmin):
             "message_id": mime.make_message_id(mail.pk, mail.sender),
             "story": story,
             "preview": mail_preview.build_preview(mail, message, files=mail_preview.list_files(mail)),
+            "links": DownloadLink.objects.filter(mail=mail),
             "images_on": request.GET.get("images") == "on",
             "reasons_open": True,
             "list_query": request.GET.get("list", ""),

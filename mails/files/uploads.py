@@ -16,7 +16,7 @@ from mails.files import contents
 from mails.files.contents import ContentTooLarge, MeasuredContent
 from mails.files.names import clean_filename
 from mails.files.types import choose_type, find_mismatch
-from mails.models import ApiKey, FilePiece, MailFile, StoredFile
+from mails.models import ApiKey, DownloadLink, FilePiece, MailFile, StoredFile
 from mails.models.querysets import StoredFileQuerySet
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_size
@@ -125,8 +125,8 @@ def finish(file: StoredFile, content: MeasuredContent, location: str) -> StoredF
     return file
 
 
-def adopt(file: MailFile, *, owner: Owner) -> StoredFile:
-    """Return an upload of the client with the content of an email's file. Raises UploadRefused.
+def adopt(file: MailFile | DownloadLink, *, owner: Owner) -> StoredFile:
+    """Return an upload of the client with the content of a file of an email. Raises UploadRefused.
 
     No byte is copied. The same file gives the same upload, as long as that is kept.
     """

@@ -14,9 +14,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from mails import pauses
+from mails.files import links
+from mails.files.links import LinkState
 from mails.lifecycle import action_requests
 from mails.message import mime
-from mails.models import Mail, Recipient
+from mails.models import DownloadLink, Mail, Recipient
 from mails.states import FINAL, Action, RecipientState, Status
 from mails.timeline.entry import Entry, RunningDuration
 from mails.timeline.event_payload import EventPayload
@@ -56,6 +58,13 @@ _OUTCOMES = {
     RecipientState.ACCEPTED: ("ok", "tick"),
     RecipientState.REFUSED: ("bad", "cross"),
 }
+_LINK_STATES = {
+    LinkState.VALID: ("ok", "tick"),
+    LinkState.EXPIRED: ("neutral", "clock"),
+    LinkState.REVOKED: ("neutral", "ban"),
+    LinkState.USED_UP: ("waiting", "cross"),
+    LinkState.REMOVED: ("bad", "cross"),
+}
 
 
 @register.simple_tag
@@ -80,6 +89,14 @@ def recipient_badge(recipient: Recipient) -> dict[str, Any]:
     state = RecipientState(recipient.state)
     tone, icon_name = _OUTCOMES[state]
     return {"tone": tone, "icon": icon_name, "word": state.label}
+
+
+@register.inclusion_tag("_tone_badge.html")
+def link_badge(link: DownloadLink) -> dict[str, Any]:
+    """Render the badge of a download link's state."""
+    state = links.get_state(link, timezone.now())
+    tone, icon_name = _LINK_STATES[state]
+    return {"tone": tone, "icon": icon_name, "word": state.value.capitalize()}
 
 
 @register.simple_tag

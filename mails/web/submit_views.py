@@ -17,6 +17,7 @@ from mails.access import rate_limits
 from mails.files import storage
 from mails.files.uploads import Owner
 from mails.intake.accept import accept
+from mails.intake.attachment_fields import FileDelivery
 from mails.intake.client import Client
 from mails.intake.receipts import NotStored, Refused, Stored
 from mails.message import mime
@@ -31,6 +32,11 @@ from mercury.lib.mail.preview import File, MailPreview
 from providers.accounts import registry
 from providers.kinds.catalog import delivers
 
+_DELIVERIES = (
+    ("", "as its size requires"),
+    (FileDelivery.ATTACHMENT.value, "attachment"),
+    (FileDelivery.LINK.value, "download link"),
+)
 _TOO_MANY = "The preview pauses, because it was updated very often. It goes on in a moment."
 
 
@@ -91,7 +97,7 @@ def draft_picture(request: HttpRequest, file_id: uuid.UUID) -> HttpResponse:
     pictures.check_signature(request)
     file = StoredFile.objects.select_related("content").filter(pk=file_id).first()
     if file is None or file.content is None or file.size > preview.PICTURE_SHOWN:
-        return pictures.build_response(b"")
+        raise Http404("There is no such picture, or it is too large to be shown.")
     return pictures.build_response(storage.read(file.content.location))
 
 
@@ -163,6 +169,7 @@ def _render_form(
             "together": settings.MERCURY_MAX_ATTACHMENTS_SIZE,
             "file": settings.MERCURY_MAX_FILE_SIZE,
         },
+        "deliveries": _DELIVERIES if settings.MERCURY_BASE_URL else (),  # links need it
         "sandbox_only": _is_sandbox_only(),
         "api_url": request.build_absolute_uri(reverse("api-mail-list")),
         "section": "submit",

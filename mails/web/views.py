@@ -21,7 +21,7 @@ from mails.actions.preview import describe_effect
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import ActionRequest
 from mails.message import mail_preview, mime
-from mails.models import Mail
+from mails.models import DownloadLink, Mail
 from mails.reporting import search, statistics
 from mails.states import Action
 from mails.timeline.story import Story, has_news, read_story
@@ -71,6 +71,7 @@ def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
         "message_id": mime.make_message_id(mail.pk, mail.sender),
         "story": story,
         "preview": mail_preview.build_preview(mail, message, files=mail_preview.list_files(mail)),
+        "links": DownloadLink.objects.filter(mail=mail),
         "images_on": request.GET.get("images") == "on",
         "section": "mails",
     }

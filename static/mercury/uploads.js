@@ -82,9 +82,7 @@
       const headers = { ...this.headers, ...TUS, "Upload-Length": this.file.size, "Upload-Metadata": metadata.join(",") };
       const answer = await ask("POST", this.url, headers, this);
       if (answer.status === 201) this.location = answer.getResponseHeader("Location");
-      if (answer.status === 201 || answer.getResponseHeader("Tus-Resumable") || isForLater(answer.status)) return answer;
-      this.isWhole = true; // nothing on the way knows the protocol
-      return this.sendWhole();
+      return answer;
     }
 
     async continue() {

@@ -1,11 +1,13 @@
 """The form and a user's own pages in a real browser: errors, tabs, code and time zones."""
 
 import base64
+import hashlib
 import re
 
 import pytest
 from playwright.sync_api import expect
 
+from mails.models import StoredFile
 from mails.tests.builders import a_mail
 from mails.tests.people import hermes, zeus
 from mails.tests.web.browser import SECONDS, Visitor, browser_only, fill_and_send
@@ -113,6 +115,27 @@ def test_files_are_uploaded_shown_in_the_html_and_sent(visitor):
 
 
 @browser_only
+def test_a_file_that_is_too_large_to_attach_is_sent_as_a_link(visitor, settings):
+    settings.MERCURY_BASE_URL, settings.MERCURY_MAX_ATTACHMENT_SIZE = "https://mercury.olimpus.com", 10
+    page = visitor.sign_in(zeus())
+
+    add_files(page, large_txt=b"x" * 1_200_000, small_txt=b"Hi")
+    expect(row_of(page, "small.txt")).to_contain_text("Uploaded")
+
+    expect(row_of(page, "large.txt").get_by_text("Sent as a download link.")).to_be_visible()
+    expect(row_of(page, "small.txt").get_by_text("Sent as a download link.")).to_be_hidden()
+    row_of(page, "small.txt").get_by_text("Options").click()
+    row_of(page, "small.txt").get_by_label("Send as").select_option("link")
+    expect(row_of(page, "small.txt").get_by_text("Sent as a download link.")).to_be_visible()
+    expect(page.locator("#code-curl-text")).to_contain_text('"delivery": "link"')
+    page.fill("#id_recipient", "hera@olimpus.com")
+    page.click("text=Send email")
+
+    expect(page.get_by_role("heading", name="Download links")).to_be_visible()
+    expect(page.locator("section", has_text="Download links").last).to_contain_text("large.txt")
+
+
+@browser_only
 def test_an_upload_that_breaks_off_goes_on_and_the_email_waits_for_it(visitor):
     page = visitor.sign_in(zeus())
     broken = []
@@ -134,6 +157,29 @@ def test_an_upload_that_breaks_off_goes_on_and_the_email_waits_for_it(visitor):
     expect(page.get_by_text("Accepted.")).to_be_visible(timeout=10 * SECONDS)
     assert broken == ["POST", "POST"]
     assert any("ERR_CONNECTION_RESET" in line for line in visitor.complaints)
+    visitor.complaints.clear()
+
+
+@browser_only
+def test_a_large_file_goes_on_where_it_broke_off(visitor):
+    page = visitor.sign_in(zeus())
+    content, asked = b"x" * 600_000 + b"y" * 600_000, []
+
+    def deliver_half_of_the_first(route) -> None:
+        request = route.request
+        asked.append((request.method, request.headers.get("upload-offset")))
+        if request.method != "PATCH" or len(asked) > 2:
+            route.continue_()
+            return
+        route.fetch(post_data=content[:600_000])
+        route.abort("connectionreset")
+
+    page.route(re.compile("/api/v1.0/files/"), deliver_half_of_the_first)
+    add_files(page, large_txt=content)
+
+    expect(row_of(page, "large.txt")).to_contain_text("Uploaded", timeout=10 * SECONDS)
+    assert asked == [("POST", None), ("PATCH", "0"), ("HEAD", None), ("PATCH", "600000")]
+    assert StoredFile.objects.get().content.sha256 == hashlib.sha256(content).hexdigest()
     visitor.complaints.clear()
 
 

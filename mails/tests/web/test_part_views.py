@@ -10,8 +10,10 @@ from mails.intake.client import Client
 from mails.models import MailFile
 from mails.states import Source
 from mails.tests.builders import a_mail
+from mails.tests.files.builders import a_link
 from mails.tests.message.test_mail_preview import PNG, a_mail_with_file
 from mails.tests.people import browser_of, hermes, zeus
+from mercury.lib.database import database_clock
 from mercury.lib.storages.errors import FileMissing
 
 pytestmark = pytest.mark.django_db
@@ -130,3 +132,14 @@ def test_a_blind_copy_is_shown_to_the_sender_and_to_operators_only():
         assert ("ares@olimpus.com" in answer.text) is (status == 200)
     source = browser_of(user).get(f"/mails/{mail.pk}/message.eml")
     assert b"ares" not in source.content
+
+
+def test_download_links_are_listed_with_what_became_of_them():
+    link = a_link(downloads=2, max_downloads=3)
+    a_link(mail=link.mail, number=2, filename="bolt<b>.png", expires_at=database_clock.now())
+    browser = browser_of(hermes())
+
+    for url in (f"/mails/{link.mail_id}", f"/admin/mails/mail/{link.mail_id}/change/"):
+        page = browser.get(url).text
+        for words in ("crown.png", "Valid", "10.2 kB, 2 of 3 downloads, until", "bolt&lt;b&gt;.png", "Expired"):
+            assert words in page

@@ -14,6 +14,7 @@ from mails.message import mime
 from mails.models import Content, FileContent, Mail, StoredFile
 from mails.states import Source, Status
 from mails.tests.builders import HERA, IRIS, ZEUS, a_mail
+from mails.tests.files.builders import a_link
 from mails.tests.people import browser_of, hermes, zeus
 
 pytestmark = pytest.mark.django_db
@@ -265,3 +266,50 @@ def test_the_preview_shows_uploaded_pictures(client):
 
     assert client.get(path)["Content-Type"] == "image/png"
     assert client.get(path.partition("?")[0]).status_code == 404
+
+
+def test_a_file_is_sent_as_a_link_where_that_is_chosen_or_its_size_requires_it(settings):
+    settings.MERCURY_BASE_URL, settings.MERCURY_MAX_ATTACHMENT_SIZE = "https://mercury.olimpus.com", 10
+    browser = browser_of(zeus())
+    files = [upload("large.txt", b"x" * 11, "text/plain"), upload("small.txt", b"Hi", "text/plain")]
+    refused = browser.post("/", {**FORM, "cc": "nobody", "uploads": files})
+    large, small = (str(file.pk) for file in StoredFile.objects.order_by("id"))
+    typed = {**FORM, "file": [large, small], f"delivery-{small}": "link"}
+
+    again = browser.post("/", {**typed, "cc": "nobody"}).text
+    browser.post("/", typed)
+
+    assert f'name="delivery-{large}"' in refused.text
+    assert '<option value="link" selected>' in again
+    mail = Mail.objects.get()
+    assert (list(mail.links.values_list("filename", flat=True)), sent_files(mail)) == (["large.txt", "small.txt"], [])
+
+
+def test_a_copy_carries_files_that_were_sent_as_links(settings):
+    settings.MERCURY_BASE_URL = "https://mercury.olimpus.com"
+    user = zeus()
+    mail = a_mail(Client(source=Source.FORM, user=user))
+    a_link(mail=mail)
+    a_link(mail=mail, number=2, filename="gone.png", content_id=None)
+    Mail.objects.update(status=Status.DONE)
+    browser = browser_of(user)
+
+    page = browser.get(f"/?copy={mail.pk}")
+    named = [row.id for row in page.context["form"].attachments]
+    typed = {**FORM, "file": named, f"delivery-{named[0]}": "link"}
+    refused = browser.post("/", typed)
+    browser.post("/", {**typed, "remove": named[1]})
+
+    assert [errors[:14] for _, errors in find_rows(page)] == ["", "It was deleted"]
+    assert (refused.status_code, find_rows(refused)[1][0]) == (400, "gone.png")
+    copy = Mail.objects.exclude(pk=mail.pk).get()
+    assert list(copy.links.values_list("filename", flat=True)) == ["crown.png"]
+
+
+def test_without_links_the_form_offers_none(settings):
+    settings.MERCURY_BASE_URL = ""
+
+    page = browser_of(zeus()).get("/").text
+
+    assert "data-can-link" not in page
+    assert "Send as" not in page
