@@ -121,9 +121,10 @@ class FileViewSet(ResourceViewSet):
         By the tus protocol: the body is the next bytes of the file. 409 `offset_mismatch` if they do not begin where the
         upload ends.
         """
+        file = self._find(file_id)  # first: of others' files nothing is said
         tus.is_creation(request)
         tus.check_media_type(request)
-        file, start = self._find(file_id), tus.read_length(request, "Upload-Offset")
+        start = tus.read_length(request, "Upload-Offset")
         if start + int(request._request.META.get("CONTENT_LENGTH") or 0) > file.size:
             raise _build_problem(FileTooLarge("too_large", f"The upload was announced with {file.size} bytes."))
         try:
