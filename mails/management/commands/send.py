@@ -1,6 +1,7 @@
 """`manage.py send`: submit an email and follow it."""
 
 import argparse
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,14 @@ class Command(commands.MercuryCommand):
         _add_field(parser, "--subject", "subject", default="", more="Default: empty.")
         _add_field(parser, "--text", "content", metavar="FILE", more="A file; - reads standard input. Default: empty.")
         _add_field(parser, "--html", "html", metavar="FILE", more="A file; - reads standard input.")
+        parser.add_argument(
+            "--attach",
+            dest="attachments",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="A file to attach. Its type follows from its name and its content. Repeatable.",
+        )
         for option, name in (("--header", "headers"), ("--metadata", "metadata")):
             parser.add_argument(
                 option,
@@ -77,7 +86,7 @@ class Command(commands.MercuryCommand):
         if options["dry_run"]:
             named = [address for name in ("recipient", "cc", "bcc") for address in data.get(name, ())]
             out.say(f"Would submit an email from {data['sender']} to {', '.join(named)}.")
-            out.write_document(data)
+            out.write_document(data | {"attachments": options["attachments"]} if options["attachments"] else data)
             return None
         mail = _submit(data, options["key"])
         out.say(f"{mail.pk}")
@@ -104,6 +113,8 @@ def _collect_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     data["content"] = _read_body("--text", options["content"])
     if options["html"]:
         data["html"] = _read_body("--html", options["html"])
+    if options["attachments"]:
+        data["attachments"] = [_read_file(name) for name in options["attachments"]]
     data |= {name: _collect_pairs(name, options[name]) for name in ("headers", "metadata") if options[name]}
     return data | {name: options[name] for name in _OPTIONAL if options[name]}
 
@@ -130,6 +141,15 @@ def _read_body(option: str, name: str | None) -> str:
         return commands.read_stdin() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{option} {name}: {error}", returncode=ExitCode.USAGE_ERROR) from error
+
+
+def _read_file(name: str) -> dict[str, str]:
+    """Return a file as a submission has it."""
+    try:
+        content = Path(name).read_bytes()
+    except OSError as error:
+        raise CommandError(f"--attach {name}: {error}", returncode=ExitCode.USAGE_ERROR) from error
+    return {"filename": Path(name).name, "content": base64.b64encode(content).decode()}
 
 
 def _submit(data: dict[str, object], key: str | None) -> Mail:

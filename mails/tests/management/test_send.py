@@ -115,6 +115,22 @@ def test_a_missing_file_is_wrong_use():
     assert not Mail.objects.exists()
 
 
+def test_files_are_attached(tmp_path):
+    (tmp_path / "seal.txt").write_text("All is well.\n")
+
+    run(*HELLO, "--attach", str(tmp_path / "seal.txt"))
+
+    (file,) = Mail.objects.get().files.all()
+    assert (file.filename, file.content_type, file.size) == ("seal.txt", "text/plain", 13)
+
+
+def test_a_file_that_is_missing_is_wrong_use(tmp_path):
+    ran = run(*HELLO, "--attach", str(tmp_path / "seal.txt"))
+
+    assert (ran.code, Mail.objects.exists()) == (2, False)
+    assert "--attach" in ran.error
+
+
 def test_an_invalid_mail_names_each_field_and_is_wrong_use():
     ran = run("send", "--from", "zeus", "--to", HERA)
 
