@@ -77,8 +77,8 @@ class Command(commands.MercuryCommand):
             "--workers",
             type=commands.parse_integer_option(1, 64),
             metavar="N",
-            default=2,
-            help="Number of parallel test processes (default: 2).",
+            default=3,
+            help="Number of parallel test processes (default: 3; two cores are enough for them).",
         )
         parser.add_argument("pytest", nargs="*", metavar="PATH", help="Tests to run. Default: all.")
 
