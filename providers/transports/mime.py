@@ -7,9 +7,11 @@ the @ have them in UTF-8 (RFC 6532), since nothing else can name them.
 
 import binascii
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from email.generator import BytesGenerator
 from email.message import Message
 from typing import Any, cast
 
@@ -18,6 +20,7 @@ from django.core.mail.message import EmailAlternative
 
 from mercury.lib.mail.name_address import extract_address
 from providers.transports import mime_files
+from providers.transports.mime_headers import HeaderLines
 
 MAX_LINE = 998  # octets, RFC 5322 §2.1.1
 HTML = "text/html"
@@ -29,6 +32,7 @@ _BLANKS_AT_END = (b" \r\n", b"\t\r\n")  # some servers cut them: "-- " would be 
 _BASE64_LINE = 57  # octets that make a line of 76 characters
 _QP_PART = 64 * 1024  # octets that are encoded in one call, which no other thread can interrupt
 _NOBODY = "undisclosed-recipients:;"  # an empty group (RFC 5322 §3.4): some servers refuse an email without To
+_HEADER_LINES = HeaderLines()
 _PLACEHOLDER = "-"  # Django leaves an empty text out of an email with alternatives
 
 
@@ -107,7 +111,7 @@ def build_content(message: EmailMessage) -> bytes:
         # A line that is in none of the parts (RFC 2046 §5.1.1), the same each time that this email is built: encoded parts
         # cannot contain `=_`, and no plain one the hash of itself.
         part.set_boundary(f"=_{number}_{digest}")
-    content = _LINE_END.sub(b"\r\n", built.as_bytes())
+    content = _LINE_END.sub(b"\r\n", _write(built))
     for stand_in, address in stand_ins.items():
         content = content.replace(stand_in.encode(), address.encode())
     if _has_long_line(content.partition(b"\r\n\r\n")[0]):
@@ -141,6 +145,13 @@ def _empty_alternatives(message: OutgoingEmail) -> list[str]:
     if contents:
         message.body = _PLACEHOLDER
     return contents
+
+
+def _write(message: Message) -> bytes:
+    """Return headers and placeholders as Python's `email` writes them."""
+    written = io.BytesIO()
+    BytesGenerator(written, mangle_from_=False, policy=_HEADER_LINES).flatten(message)
+    return written.getvalue()
 
 
 def _list_leaves(message: Message) -> Iterable[Message]:

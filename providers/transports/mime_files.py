@@ -7,11 +7,12 @@ import binascii
 import re
 from collections.abc import Iterator, Sequence
 from email.mime.base import MIMEBase
-from email.utils import encode_rfc2231
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 OCTETS = "application/octet-stream"
-_LINE = 76  # characters of base64 in a line, RFC 2045 §6.8
+_LINE = 76  # characters of a line, RFC 2045 §6.8
+_PART_OF_NAME = 56  # characters, so that a part with its name is in a line
 _BLOCK = 57 * 4096  # octets that are encoded at once: whole lines
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+")  # RFC 2045 §5.1
 _QUOTABLE = re.compile(r"[ -~]{1,60}")
@@ -130,18 +131,38 @@ def _describe(file: AttachedFile) -> bytes:
     lines = [
         f"Content-Type: {content_type}",
         "Content-Transfer-Encoding: base64",
-        f"Content-Disposition: {disposition}{_name(file.filename)}",
+        *_join_parameters(f"Content-Disposition: {disposition}", _name(file.filename)),
         *([f"Content-ID: <{file.content_id}>"] if file.content_id else []),
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 
 
-def _name(filename: str) -> str:
-    """Return the parameter with the name: as it is, in quotes, or as RFC 2231 has other letters and long names."""
+def _name(filename: str) -> list[str]:
+    """Return the parameter with the name: as it is, in quotes, or as RFC 2231 has other letters and long names, in parts."""
     if not filename:
-        return ""
+        return []
     if _TOKEN.fullmatch(filename) and len(filename) <= 60:
-        return f"; filename={filename}"
+        return [f"filename={filename}"]
     if _QUOTABLE.fullmatch(filename) and not set(filename) & {'"', "\\"}:
-        return f'; filename="{filename}"'
-    return f";\r\n filename*={encode_rfc2231(filename, 'utf-8')}"
+        return [f'filename="{filename}"']
+    parts = ["utf-8''"]
+    for character in filename:
+        octets = quote(character, safe="")
+        if len(parts[-1]) + len(octets) > _PART_OF_NAME:
+            parts.append("")
+        parts[-1] += octets
+    if len(parts) == 1:
+        return [f"filename*={parts[0]}"]
+    return [f"filename*{number}*={part}" for number, part in enumerate(parts)]
+
+
+def _join_parameters(header: str, parameters: Sequence[str]) -> list[str]:
+    """Return the lines of a header with its parameters (RFC 2231 §3)."""
+    lines = [header]
+    for parameter in parameters:
+        if len(lines[-1]) + len(parameter) + len("; ;") > _LINE:
+            lines[-1] += ";"
+            lines.append(f" {parameter}")
+        else:
+            lines[-1] += f"; {parameter}"
+    return lines

@@ -7,6 +7,7 @@ import uuid
 from email.header import decode_header, make_header
 from email.utils import getaddresses
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -123,3 +124,47 @@ def test_html_alone_is_sent_with_the_text_that_is_derived_from_it():
         "Hi Hera\r\n",
         "<p>Hi <b>Hera</b></p>\r\n",
     ]
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Ω" * 512,
+        "語" * 30,
+        "Grüße aus dem Olymp, und zwar an alle, die heute noch kommen: es gibt Nektar und Ambrosia",
+        "😀" * 40,
+        "x" * 512,
+        "Grüße   mit   Abständen " + "x" * 80,
+        "=?iso-8859-1?q?" + "a" * 100 + "?=",
+    ],
+)
+def test_a_header_begins_on_its_first_line(subject):
+    names = [
+        {"email": HERA, "name": "Ἥρα, βασίλισσα τοῦ Ὀλύμπου καὶ μήτηρ πολλῶν θεῶν"},
+        {"email": IRIS, "name": "x" * 90},
+    ]
+    headers = {"X-Note": subject, "X-" + "n" * 60: subject, "References": "<" + "r" * 200 + "@olimpus.com>"}
+    message, source = bytes_of(
+        to=names, subject=subject, headers=headers, unsubscribe_url="https://olimpus.com/" + "x" * 700
+    )
+
+    head = source.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert not [line for line in head if re.fullmatch(rb"[!-9;-~]+:\s*", line)]
+    assert_is_wire_format(source)
+    parsed = email.message_from_bytes(source)
+    assert not [name for name, value in parsed.items() if value != value.strip()]
+    assert [read(parsed[name]) for name in ("Subject", *headers)] == [
+        flat(read(text)) for text in (subject, *headers.values())
+    ]
+    assert read_mailboxes(parsed["To"]) == [(recipient.name, recipient.address) for recipient in message.recipients]
+    assert (
+        bytes_of(to=names, subject=subject, headers=headers)[1]
+        == bytes_of(to=names, subject=subject, headers=headers)[1]
+    )
+
+
+def test_encoded_words_keep_their_lines_short():
+    _, source = bytes_of(to=[{"email": HERA, "name": "Ω" * 100}], subject="語" * 200, headers={"X-Note": "ü" * 300})
+
+    head = source.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert max(len(line) for line in head if b"=?" in line) <= 76
