@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import structlog
 from django.db import DataError, IntegrityError, connection, transaction
@@ -52,6 +53,8 @@ def _choose_receipt(draft: Draft, receipts: Receipts) -> Receipt:
     if draft.refused is not None and not isinstance(stored, NotStored):
         return draft.refused
     assert stored is not None  # noqa: S101 (what is not refused is stored)
+    if isinstance(stored, Stored) and draft.new is not None:  # the same key means the same body
+        return replace(stored, text=draft.new.message.text)
     return stored
 
 

@@ -64,6 +64,7 @@ class Stored:
     """A stored email. `replayed`: an earlier request, or submission, with the same idempotency key stored it."""
 
     mail: Mail
+    text: str = ""  # its body as plain text: as given, or derived from the HTML
     replayed: bool = False
 
 

@@ -132,13 +132,10 @@ class MailViewSet(OwnMailsViewSet):
         After the 202 it is stored and cannot be lost. As JSON, or with its files as a form (`multipart/form-data`): the part
         `mail` is the JSON, or each field is a part; files are `attachments`, or `inline` and shown under their names. The same Idempotency-Key gets the same answer for 24 hours.
         """
-        fields = _get_body(request)
-        stored = _submit(request, fields)
-        context = {
-            "request": request,
-            "content": fields.get("content") or fields.get("text") or "",
-        }
-        body = AcceptedMailSerializer(context=context).to_representation(stored.mail)
+        stored = _submit(request, _get_body(request))
+        body = AcceptedMailSerializer(context={"request": request, "content": stored.text}).to_representation(
+            stored.mail
+        )
         headers = {"Location": body["url"], "MailId": body["id"]}
         if stored.replayed:
             headers["Idempotency-Replayed"] = "true"

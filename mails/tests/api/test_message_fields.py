@@ -181,3 +181,12 @@ def test_an_error_names_the_item(zeus):
         "/metadata",
     ]
     assert "cc/0/email: " in answer.json()["message"]
+
+
+def test_the_answer_to_a_submission_shows_the_text_that_is_stored(zeus):
+    html = {**HELLO, "content": None, "html": "<p>Hi <b>Hera</b></p>"}
+
+    answers = [zeus.post(MAILS, html, headers={"Idempotency-Key": "crown"}).json() for _ in range(2)]
+
+    assert [answer["content"] for answer in answers] == ["Hi Hera"] * 2
+    assert zeus.get(answers[0]["url"]).json()["content"] == "Hi Hera"
