@@ -112,6 +112,7 @@ MIDDLEWARE = [
     "mercury.middleware.request_id.set_request_id",
     "mercury.middleware.database.bound_waits",
     "mercury.middleware.client_ip.set_client_address",
+    "mercury.middleware.unreadable_headers.refuse_unreadable_headers",
     "mercury.middleware.admin_queries.reject_unreadable_queries",
     "mercury.middleware.body_limits.read_chunked_body",
     "django.middleware.security.SecurityMiddleware",

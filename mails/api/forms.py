@@ -5,6 +5,7 @@ The check of a CSRF token may parse a form before its view does; so a view prepa
 
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
@@ -39,9 +40,10 @@ def read(request: Request) -> Form:
     try:
         return raw.POST, raw.FILES
     except MultiPartParserError as error:
-        raise _refuse(f"The form cannot be read: {error}.") from error
+        raise _refuse(f"The form cannot be read: {str(error).rstrip('.')}.") from error
     except (TooManyFieldsSent, TooManyFilesSent) as error:
-        raise Problem(400, "too_many_parts", f"The form has too many parts: {error}") from error
+        detail = f"The form has too many parts: at most {settings.DATA_UPLOAD_MAX_NUMBER_FILES} files and {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} others are allowed."
+        raise Problem(400, "too_many_parts", detail) from error
     except RequestDataTooBig as error:
         raise Problem(413, "too_large", "The fields of the form have too many bytes.") from error
     except UnreadablePostError as error:
