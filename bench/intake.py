@@ -48,12 +48,11 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         """Post; the first answer other than 202 ends it, and is missed in the count."""
-        with socket.create_connection(("127.0.0.1", self.port)) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with connect(self.port) as connection:
             for _ in self.mails:
                 began = time.perf_counter()
                 connection.sendall(self._request())
-                if not _answer(connection).startswith(b"HTTP/1.1 202"):
+                if not read_answer(connection).startswith(b"HTTP/1.1 202"):
                     return
                 self.latencies.append(time.perf_counter() - began)
 
@@ -82,7 +81,14 @@ def post(port: int, key: str, mails: int, *, clients: int = CLIENTS, **options: 
     return latencies
 
 
-def _answer(connection: socket.socket) -> bytes:
+def connect(port: int) -> socket.socket:
+    """Open a connection that sends at once."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def read_answer(connection: socket.socket) -> bytes:
     """Read one answer, head and body."""
     received = b""
     while b"\r\n\r\n" not in received:

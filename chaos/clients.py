@@ -75,14 +75,19 @@ class Clients:
         threads: int = 8,
         rate: float | None = None,
         forgetful: float = 0.0,
+        batch: int = 0,
     ) -> None:
-        """`rate`: emails per second at most. `forgetful`: share of requests whose answer the client hangs up on."""
+        """`rate`: emails per second at most. `forgetful`: share of requests whose answer the client hangs up on.
+
+        `batch`: emails in each request to `mails/batch`; 0: single ones.
+        """
         self.client_records: list[ClientRecord] = []
         self.answers = Answers()
         self._port = port
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        self._planned = planned_mails
-        self._rate = rate
+        self._is_batch, size = bool(batch), batch or 1
+        self._planned = [planned_mails[start : start + size] for start in range(0, len(planned_mails), size)]
+        self._rate = rate and rate / size  # requests
         self._forgetful = forgetful
         self._next = count()
         self._stopping = threading.Event()
@@ -123,55 +128,74 @@ class Clients:
 
     def _run(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
-        for planned in self._pace():
+        for group in self._pace():
             asked, tries = time.time_ns(), 0
-            while not self._stopping.is_set():
+            while group and not self._stopping.is_set():
                 tries += 1
-                answer = self._ask(connection, planned)
-                if answer is not None and answer[0] // 100 in {2, 4} and answer[0] not in AGAIN:
-                    status, mail_id, _ = answer
-                    self.client_records.append(ClientRecord(planned, status, mail_id, asked, time.time_ns(), tries))
-                    break
-                self._stopping.wait(min(answer[2] if answer else 0.1, LONGEST_PAUSE))
+                results, wait = self._ask(connection, group)
+                final = [status // 100 in {2, 4} and status not in AGAIN for status, _ in results]
+                self.client_records += [
+                    ClientRecord(planned, status, mail_id, asked, time.time_ns(), tries)
+                    for planned, (status, mail_id), is_final in zip(group, results, final, strict=True)
+                    if is_final
+                ]
+                group = [planned for planned, is_final in zip(group, final, strict=True) if not is_final]
+                if group:
+                    self._stopping.wait(min(wait, LONGEST_PAUSE))
         connection.close()
 
-    def _pace(self) -> Iterator[PlannedMail]:
+    def _pace(self) -> Iterator[Sequence[PlannedMail]]:
         while not self._stopping.is_set() and (number := next(self._next)) < len(self._planned):
             if self._rate:
                 self._stopping.wait(max(0.0, self._began + number / self._rate - time.monotonic()))
             self._going.wait()
             yield self._planned[number]
 
-    def _ask(self, connection: http.client.HTTPConnection, planned: PlannedMail) -> tuple[int, str, float] | None:
-        """Post the email. Return status, its id and seconds to wait; None if no answer came."""
-        body = {
-            "sender": "zeus@olimpus.com",
-            "recipient": planned.recipient,
-            "subject": planned.subject,
-            "content": "Hi",
-            "delivery_guarantee": planned.delivery_guarantee,
-        }
+    def _ask(
+        self, connection: http.client.HTTPConnection, group: Sequence[PlannedMail]
+    ) -> tuple[list[tuple[int, str]], float]:
+        """Post the emails. Return status and id of each, the status 0 if no answer came, and seconds to wait."""
         began = time.monotonic()
         try:
-            connection.request(
-                "POST", "/api/v1.0/mails/", json.dumps(body), self._headers | {"Idempotency-Key": planned.key}
-            )
+            connection.request("POST", *self._build_request(group))
             if random.random() < self._forgetful:
                 connection.close()
                 self._note("hung up on", began)
-                return None
+                return [(0, "")] * len(group), 0.1
             answer = connection.getresponse()
-            answer.read()
+            content = answer.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             self._note(type(error).__name__, began)
-            return None
+            return [(0, "")] * len(group), 0.1
         self._note(_describe_status(answer), began)
         wait = answer.headers.get("Retry-After", "0.1")
-        return answer.status, answer.headers.get("MailId", ""), float(wait) if wait.replace(".", "").isdigit() else 0.1
+        if self._is_batch and answer.status in {202, 207}:
+            results = [(result["status"], result.get("mail", "")) for result in json.loads(content)["results"]]
+        else:
+            results = [(answer.status, answer.headers.get("MailId", ""))] * len(group)
+        return results, float(wait) if wait.replace(".", "").isdigit() else 0.1
+
+    def _build_request(self, group: Sequence[PlannedMail]) -> tuple[str, str, dict[str, str]]:
+        """Return path, body and headers."""
+        if self._is_batch:
+            mails = [_build_mail(planned) | {"idempotency_key": planned.key} for planned in group]
+            return "/api/v1.0/mails/batch", json.dumps(mails), self._headers
+        (planned,) = group
+        return "/api/v1.0/mails/", json.dumps(_build_mail(planned)), self._headers | {"Idempotency-Key": planned.key}
 
     def _note(self, status: str, began: float) -> None:
         self.answers.each.append(Answer(status, began, time.monotonic() - began))
+
+
+def _build_mail(planned: PlannedMail) -> dict[str, str]:
+    return {
+        "sender": "zeus@olimpus.com",
+        "recipient": planned.recipient,
+        "subject": planned.subject,
+        "content": "Hi",
+        "delivery_guarantee": planned.delivery_guarantee,
+    }
 
 
 def _describe_status(answer: http.client.HTTPResponse) -> str:

@@ -47,12 +47,18 @@ class Run:
 
     @contextmanager
     def post_mails(
-        self, *, rate: float | None = None, threads: int = 8, forgetful: float | None = None, mails: int | None = None
+        self,
+        *,
+        rate: float | None = None,
+        threads: int = 8,
+        forgetful: float | None = None,
+        mails: int | None = None,
+        batch: int = 0,
     ) -> Iterator[Clients]:
         """Let clients post while the block runs; at its end, wait until each of their emails is answered.
 
         Use it once per run. `forgetful`: share of the requests whose answer the client hangs up on. `mails`:
-        instead of the run's number.
+        instead of the run's number. `batch`: emails in each request; 0: single ones.
         """
         if forgetful is None:
             forgetful = FORGETFUL_SHORT if self.short else FORGETFUL
@@ -64,6 +70,7 @@ class Run:
             threads=threads,
             rate=rate,
             forgetful=forgetful,
+            batch=batch,
         )
         self.clients.start()
         try:

@@ -10,9 +10,15 @@ from chaos.scenario import AT_LEAST_ONCE, AT_MOST_ONCE
 
 LEG = "full" if settings.REDIS_URL else "embedded"
 ALL = {
-    "embedded": [("kill-web", AT_MOST_ONCE), ("lost-answers", AT_LEAST_ONCE), ("slow-task", AT_LEAST_ONCE)],
+    "embedded": [
+        ("kill-web", AT_MOST_ONCE),
+        ("kill-web-in-batches", AT_LEAST_ONCE),
+        ("lost-answers", AT_LEAST_ONCE),
+        ("slow-task", AT_LEAST_ONCE),
+    ],
     "full": [
         ("kill-workers", AT_LEAST_ONCE),
+        ("kill-web-in-batches", AT_LEAST_ONCE),
         ("kill-all", AT_MOST_ONCE),
         ("sigterm", AT_LEAST_ONCE),
         ("frozen-worker", AT_LEAST_ONCE),

@@ -54,7 +54,7 @@ class RateLimitStatus:
     quota: int  # writes allowed per window
     window: int  # seconds
     remaining: int  # writes allowed right now
-    reset_after: int  # whole seconds, rounded up, until `remaining` grows by one
+    reset_after: int  # whole seconds, rounded up, until `remaining` grows by one, or refused writes fit
 
 
 class _WindowCount(NamedTuple):
@@ -63,18 +63,19 @@ class _WindowCount(NamedTuple):
     resets_at: float
 
 
-def count_write(key: ApiKey, *, mail: bool = True) -> RateLimitStatus:
-    """Count a write of the key and return its rate limit. A refused write uses nothing up; refused emails are counted.
+def count_write(key: ApiKey, *, writes: int = 1, mail: bool = True) -> RateLimitStatus:
+    """Count a write of the key, or several at once, and return its rate limit.
 
-    Two round trips to Redis, or none. When Redis fails, only the requests that are waiting for it lose 0.25 s.
+    They are allowed all or not at all; refused ones use nothing up. Refused emails are counted. Two round trips to Redis,
+    three for several that are refused, or none. When Redis fails, only the requests that are waiting for it lose 0.25 s.
     """
     rate = rates.parse_rate(key.rate)
     assert rate is not None  # noqa: S101 (the caller skips keys without a rate)
     limit = RateLimitItemPerSecond(int(rate.number), rate.seconds, namespace="rate")
-    count = _count_write(limit, key.prefix)
+    count = _count_write(limit, key.prefix, writes)
     if not count.allowed:
-        _record_refused(key, rate.seconds, mail=mail)
-    reset_after = min(max(math.ceil(count.resets_at - time.time()), 1), rate.seconds)
+        _record_refused(key, rate.seconds, mails=writes if mail else 0)
+    reset_after = math.ceil(min(max(count.resets_at - time.time(), 1), rate.seconds))
     return RateLimitStatus(
         allowed=count.allowed,
         quota=limit.amount,
@@ -92,26 +93,44 @@ def count_preview(user_id: int) -> bool:
 
 def count_visit(network: str, *, amount: int) -> int:
     """Count a visit from this network. Return 0 if it is among the `amount` of a minute, else the seconds to wait."""
-    count = _count_write(RateLimitItemPerSecond(amount, 60, namespace="visit"), network)
+    count = _count_write(RateLimitItemPerSecond(amount, 60, namespace="visit"), network, 1)
     return 0 if count.allowed else min(max(math.ceil(count.resets_at - time.time()), 1), 60)
 
 
-def _count_write(limit: RateLimitItemPerSecond, name: str) -> _WindowCount:
+def _count_write(limit: RateLimitItemPerSecond, name: str, writes: int) -> _WindowCount:
     """Count by the key's prefix: a rotated key starts at zero, and two installations that share a Redis stay apart."""
-    shared = wake.ask_redis(lambda redis: _hit_in_redis(redis, limit, name))
-    return shared or _hit_in_memory(limit, name)
+    shared = wake.ask_redis(lambda redis: _hit_in_redis(redis, limit, name, writes))
+    return shared or _hit_in_memory(limit, name, writes)
 
 
-def _hit(limiter: MovingWindowRateLimiter, limit: RateLimitItemPerSecond, name: str) -> _WindowCount:
-    allowed = limiter.hit(limit, name)
+def _hit(limiter: MovingWindowRateLimiter, limit: RateLimitItemPerSecond, name: str, writes: int) -> _WindowCount:
+    allowed = limiter.hit(limit, name, cost=writes)
     window = limiter.get_window_stats(limit, name)
-    return _WindowCount(allowed, window.remaining if allowed else 0, window.reset_time)
+    if writes == 1:
+        return _WindowCount(allowed, window.remaining if allowed else 0, window.reset_time)
+    fits_at = window.reset_time if allowed else _find_when_they_fit(limiter, limit, name, writes)
+    return _WindowCount(allowed, window.remaining, fits_at)
 
 
-def _hit_in_redis(redis: Redis, limit: RateLimitItemPerSecond, name: str) -> _WindowCount | None:
+def _find_when_they_fit(
+    limiter: MovingWindowRateLimiter, limit: RateLimitItemPerSecond, name: str, writes: int
+) -> float:
+    """Return when so many writes will be allowed, if no others are until then. The storages keep the latest write first."""
+    storage, key, last = limiter.storage, limit.key_for(name), limit.amount - writes
+    if last < 0:
+        return math.inf
+    if isinstance(storage, RedisStorage):
+        counted_at = storage.storage.lindex(storage.prefixed_key(key), last)
+    else:
+        entries = storage.events.get(key, [])[last:]  # type: ignore[attr-defined]  # MemoryStorage
+        counted_at = entries[0].atime if entries else 0.0
+    return float(counted_at or 0.0) + limit.get_expiry()
+
+
+def _hit_in_redis(redis: Redis, limit: RateLimitItemPerSecond, name: str, writes: int) -> _WindowCount | None:
     """Count in Redis. Returns None if Redis answers and refuses the command, for it is not down then."""
     try:
-        return _hit(_get_redis_limiter(redis), limit, name)
+        return _hit(_get_redis_limiter(redis), limit, name, writes)
     except (OutOfMemoryError, ReadOnlyError):
         raise
     except ResponseError as error:
@@ -127,16 +146,16 @@ def _log_not_shared(words: str) -> None:
         log.warning("rate_limit_sharing_failed", error=words)
 
 
-def _hit_in_memory(limit: RateLimitItemPerSecond, name: str) -> _WindowCount:
+def _hit_in_memory(limit: RateLimitItemPerSecond, name: str, writes: int = 1) -> _WindowCount:
     """Count in this process's memory, one thread at a time: the library's storage is not thread-safe."""
     counts = process_state.get(Counts)
     with counts.lock:
         limiter = counts.memory
-        count = _hit(limiter, limit, name)
-        if count.resets_at <= time.time() + limit.get_expiry():
+        count = _hit(limiter, limit, name, writes)
+        if count.resets_at <= time.time() + limit.get_expiry() or writes > limit.amount:
             return count
         limiter.clear(limit, name)  # the clock was set back: what was counted lies ahead
-        return _hit(limiter, limit, name)
+        return _hit(limiter, limit, name, writes)
 
 
 def _get_redis_limiter(redis: Redis) -> MovingWindowRateLimiter:
@@ -152,16 +171,16 @@ def _make_redis_limiter(redis: Redis) -> MovingWindowRateLimiter:
     return MovingWindowRateLimiter(storage)
 
 
-def _record_refused(key: ApiKey, seconds: int, *, mail: bool) -> None:
-    """Log a refused write once per window and process; count a refused email, which a thread writes a little later."""
+def _record_refused(key: ApiKey, seconds: int, *, mails: int) -> None:
+    """Log a refused write once per window and process; count refused emails, which a thread writes a little later."""
     log_limit = RateLimitItemPerSecond(1, seconds, namespace="rate-logged")
     if _hit_in_memory(log_limit, key.prefix).allowed:
         log.warning("rate_limit_exceeded", key=key.prefix, rate=key.rate)
-    if not mail:
+    if not mails:
         return
     counts = process_state.get(Counts)
     with counts.lock:
-        counts.refused[key.pk] += 1
+        counts.refused[key.pk] += mails
         if counts.writer is None:
             counts.writer = threading.Thread(
                 target=_write_refused_later, args=(counts,), name="mercury-refused", daemon=True

@@ -37,6 +37,26 @@ class KeyRateThrottle(BaseThrottle):
         return True
 
 
+def count_batch(request: Request, mails: int) -> None:
+    """Count the emails of a batch as one write each, all or none. Raises Problem: 429, or 413 if so many never fit.
+
+    For a view without KeyRateThrottle: how many they are is known once the body is read.
+    """
+    key = request.auth
+    if not isinstance(key, ApiKey) or not key.rate:
+        return
+    status = rate_limits.count_write(key, writes=mails)
+    request.rate_headers = _build_headers(status)  # type: ignore[attr-defined]  # ResourceViewSet adds them to the answer
+    if mails > status.quota:
+        detail = (
+            f"This key may write {_format_times(status.quota)} in {durations.format_duration(status.window)}, so a batch "
+            f"of {mails} emails never fits; nothing was stored. Send smaller batches, or let an operator raise the key's rate."
+        )
+        raise Problem(413, "batch_exceeds_rate", detail)
+    if not status.allowed:
+        raise _build_throttled(status)
+
+
 def _build_headers(status: RateLimitStatus) -> Mapping[str, str]:
     return {
         "RateLimit-Policy": f'"key";q={status.quota};w={status.window}',
@@ -45,10 +65,13 @@ def _build_headers(status: RateLimitStatus) -> Mapping[str, str]:
 
 
 def _build_throttled(status: RateLimitStatus) -> Problem:
-    times = "once" if status.quota == 1 else f"{status.quota} times"
     detail = (
-        f"This key may write {times} in {durations.format_duration(status.window)}, emails, events and actions together; "
+        f"This key may write {_format_times(status.quota)} in {durations.format_duration(status.window)}, emails, events and actions together; "
         f"this request was not processed. Send it again in {status.reset_after} s. "
         "If the application needs more, an operator can raise the key's rate."
     )
     return Problem(429, "throttled", detail, headers={"Retry-After": str(status.reset_after)})
+
+
+def _format_times(quota: int) -> str:
+    return "once" if quota == 1 else f"{quota} times"

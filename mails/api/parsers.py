@@ -11,7 +11,7 @@ from mails.api import forms
 from mercury.lib.durations import format_size
 from mercury.lib.rest import large_bodies
 from mercury.lib.rest.problems import FieldError, Problem
-from mercury.lib.rest.strict_json import NotStrictJSON, loads
+from mercury.lib.rest.strict_json import NotStrictJSON, loads, loads_any
 
 
 class StrictJSONParser(BaseParser):
@@ -19,27 +19,54 @@ class StrictJSONParser(BaseParser):
 
     media_type = "application/json"
 
+    @property
+    def limit(self) -> int:
+        """Return how many bytes a body may have."""
+        limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        return limit
+
     def parse(
         self,
         stream: IO[Any],
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Return the body as an object. Raises Problem: 413 before it reads a body that is too large, else 415 or 400."""
+    ) -> Any:
+        """Return the body, an object. Raises Problem: 413 before it reads a body that is too large, else 415 or 400."""
         request = (parser_context or {})["request"]
-        _check_size(_read_declared_size(request.META))
+        _check_size(_read_declared_size(request.META), self.limit)
         _check_encoding(request)
         try:
-            body = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+            body = stream.read(self.limit + 1)
         except UnreadablePostError:
             raise Problem(400, "body_incomplete", "The connection ended before the body did.") from None
-        _check_size(len(body))
+        _check_size(len(body), self.limit)
         large_bodies.reserve(request, len(body))
         try:
-            return loads(body)
+            return self.load(body)
         except NotStrictJSON as invalid:
             error = FieldError(detail=invalid.detail, code=invalid.code, pointer=invalid.pointer)
             raise Problem(400, error.code, error.describe(), errors=[error]) from None
+
+    def load(self, body: bytes) -> Any:
+        """Return the value in these bytes. Raises NotStrictJSON."""
+        return loads(body)
+
+
+class BatchParser(StrictJSONParser):
+    """The same for many emails, up to `MERCURY_MAX_SIZE`: their bodies are in memory several times while they are stored.
+
+    Any value is a body; the view says what it must be.
+    """
+
+    @property
+    def limit(self) -> int:
+        """Return how many bytes a body may have."""
+        limit: int = settings.MERCURY_MAX_SIZE
+        return limit
+
+    def load(self, body: bytes) -> Any:
+        """Return the value in these bytes. Raises NotStrictJSON."""
+        return loads_any(body)
 
 
 class MailFormParser(BaseParser):
@@ -64,8 +91,7 @@ def _read_declared_size(meta: Mapping[str, Any]) -> int:
         return 0
 
 
-def _check_size(size: int) -> None:
-    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise Problem(413, "too_large", f"The body is larger than {format_size(limit)} ({limit} bytes), the limit.")
 

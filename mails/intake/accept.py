@@ -41,10 +41,12 @@ def accept(submissions: Sequence[Submission], *, client: Client) -> list[Receipt
     """
     judge = Judge(client)
     drafts = [judge.judge(submission) for submission in submissions]
-    for draft in drafts:
-        if draft.new is not None and draft.files:
-            given_files.store(draft.files, {file.sha256 for file in draft.new.message.files})
-    receipts = _store([draft.new for draft in drafts if draft.new is not None])
+    new = [draft.new for draft in drafts if draft.new is not None]
+    given_files.store(
+        (file for draft in drafts for file in draft.files),
+        (file.sha256 for draft in drafts if draft.new and draft.files for file in draft.new.message.files),
+    )
+    receipts = _store(new)
     return [_choose_receipt(draft, receipts) for draft in drafts]
 
 

@@ -1,6 +1,7 @@
 """The files that submissions give: found among the client's uploads, or stored before their emails are."""
 
-from collections.abc import Collection, Sequence
+import uuid
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rest_framework.exceptions import ErrorDetail
@@ -12,33 +13,45 @@ from mails.message.message import AttachmentReference
 from mails.models import StoredFile
 
 References = tuple[AttachmentReference, ...]
+MARKED_TOGETHER = 1000  # contents; a database has a limit on the parameters of a statement
 
 
-def resolve(files: Sequence[GivenFile], *, owner: Owner) -> tuple[References, Any]:
-    """Return the references of these files, and their errors by number. One query if there are uploads among them."""
-    ids = {file.file_id for file in files if file.file_id is not None}
-    found = {upload.pk: upload for upload in uploads.list_own(owner).filter(pk__in=ids)} if ids else {}
-    references, errors = [], dict[str, Any]()
-    for number, file in enumerate(files):
-        upload = found.get(file.file_id) if file.file_id is not None else None
-        if error := _find_error(file, upload):
-            errors[str(number)] = {"file": [error]}
-        elif upload is not None:
-            references.append(_refer(file, upload))
-        else:
-            references.append(file.refer())
-    return tuple(references), errors
+class OwnFiles:
+    """The uploads of one client, as the submissions of one call refer to them. Each is read once."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._found: dict[uuid.UUID, StoredFile | None] = {}
+
+    def resolve(self, files: Sequence[GivenFile]) -> tuple[References, Any]:
+        """Return the references of these files, and their errors by number. One query if there are new uploads."""
+        self._load({file.file_id for file in files if file.file_id is not None} - self._found.keys())
+        references, errors = [], dict[str, Any]()
+        for number, file in enumerate(files):
+            upload = self._found[file.file_id] if file.file_id is not None else None
+            if error := _find_error(file, upload):
+                errors[str(number)] = {"file": [error]}
+            elif upload is not None:
+                references.append(_refer(file, upload))
+            else:
+                references.append(file.refer())
+        return tuple(references), errors
+
+    def _load(self, ids: set[uuid.UUID]) -> None:
+        if ids:
+            self._found |= dict.fromkeys(ids)
+            self._found |= {upload.pk: upload for upload in uploads.list_own(self._owner).filter(pk__in=ids)}
 
 
-def store(files: Sequence[GivenFile], hashes: Collection[str]) -> None:
-    """Store the contents that are not stored yet. From here on all of them are kept for a day, also if no email follows."""
-    uploaded = set(hashes)
-    for file in files:
-        if file.content is not None:
-            contents.store(file.content, file.sha256, file.size)
-            uploaded.discard(file.sha256)
-    if uploaded:
-        contents.mark_used(uploaded)
+def store(files: Iterable[GivenFile], hashes: Iterable[str]) -> None:
+    """Store the contents that are not stored yet, each once. From here on all are kept for a day, also if no email follows."""
+    given = {file.sha256: file for file in files if file.content is not None}
+    for sha256, file in given.items():
+        assert file.content is not None  # noqa: S101 (chosen by it)
+        contents.store(file.content, sha256, file.size)
+    uploaded = sorted(set(hashes) - given.keys())
+    for start in range(0, len(uploaded), MARKED_TOGETHER):
+        contents.mark_used(uploaded[start : start + MARKED_TOGETHER])
 
 
 def _find_error(file: GivenFile, upload: StoredFile | None) -> ErrorDetail | None:

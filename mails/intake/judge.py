@@ -1,15 +1,17 @@
 """Judge submissions: each becomes an email to be stored, or a refusal. Writes nothing."""
 
 import datetime as dt
+from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, assert_never
 
 from django.conf import settings
 
-from mails.intake import given_files, idempotency, submission
+from mails.intake import idempotency, submission
 from mails.intake.attachment_fields import GivenFile
 from mails.intake.client import Client, is_sender_allowed
+from mails.intake.given_files import OwnFiles
 from mails.intake.receipts import IDEMPOTENCY_KEY, InvalidField, RefusalReason, Refused
 from mails.intake.submission import InvalidSubmission, Submission, ValidSubmission
 from mails.intake.submission_fields import KEPT_OF_A_REJECTED
@@ -45,14 +47,17 @@ class Judge:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._files = OwnFiles(client.file_owner)
         self._received_at = database_clock.now_ns()
+        self._created_at = database_clock.from_ns(self._received_at)
+        self._senders: dict[str, Refused | None] = {}  # as they were given, with what is against them
 
     def judge(self, given: Submission) -> Draft:
         """Return what is to be stored of a submission, or why nothing is. Reads the allowed senders of a person, once."""
         key = given.idempotency_key
         if key is not None and (problem := idempotency.explain_invalid(key)):
             return Draft(refused=_refuse_key(problem))
-        match submission.judge(given.fields, find_files=partial(given_files.resolve, owner=self._client.file_owner)):
+        match submission.judge(given.fields, find_files=self._files.resolve):
             case ValidSubmission() as valid:
                 if refused := self._check_sender(valid.message.sender):
                     return Draft(refused=refused)
@@ -69,7 +74,22 @@ class Judge:
     def _allowed_senders(self) -> list[str]:
         return self._client.list_allowed_senders()
 
+    @cached_property
+    def _blank(self) -> Mail:
+        """What all emails of the call have. A copy takes a quarter of the time that `Mail(…)` takes."""
+        client = self._client
+        return Mail(api_key=client.api_key, user=client.user, source=client.source, created_at=self._created_at)
+
+    @cached_property
+    def _checked_at(self) -> int:
+        return database_clock.now_ns()
+
     def _check_sender(self, sender: str) -> Refused | None:
+        if sender not in self._senders:
+            self._senders[sender] = self._judge_sender(sender)
+        return self._senders[sender]
+
+    def _judge_sender(self, sender: str) -> Refused | None:
         allowed = self._allowed_senders
         if is_sender_allowed(addresses.extract_address(sender), allowed):
             return None
@@ -82,7 +102,7 @@ class Judge:
         return Refused(reason=reason, detail=detail, errors=(InvalidField(field="sender", code=reason, detail=detail),))
 
     def _build_mail(self, valid: ValidSubmission, key: str | None) -> NewMail:
-        created_at, checked_at = database_clock.from_ns(self._received_at), database_clock.now_ns()
+        created_at, checked_at = self._created_at, self._checked_at
         message = _add_links(valid, created_at + settings.MERCURY_LINK_EXPIRY)
         mail = self._new_mail(
             **message.columns,
@@ -124,7 +144,7 @@ class Judge:
 
     def _build_rejected(self, invalid: InvalidSubmission) -> NewMail:
         """Return the email as it is kept, so that its sender can find out why it was not sent."""
-        created_at, checked_at = database_clock.from_ns(self._received_at), database_clock.now_ns()
+        created_at, checked_at = self._created_at, self._checked_at
         mail = self._new_mail(
             **invalid.message.columns | {"recipient": invalid.recipient},
             queue=invalid.queue,
@@ -152,15 +172,11 @@ class Judge:
         )
 
     def _new_mail(self, **columns: Any) -> Mail:
-        client = self._client
-        return Mail(
-            id=uuid7(),
-            api_key=client.api_key,
-            user=client.user,
-            source=client.source,
-            created_at=database_clock.from_ns(self._received_at),
-            **columns,
-        )
+        mail = copy(self._blank)
+        mail.id = uuid7()
+        for name, value in columns.items():
+            setattr(mail, name, value)
+        return mail
 
     def _build_new_event(self, size: int) -> EventDraft:
         client = self._client

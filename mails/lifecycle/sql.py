@@ -136,8 +136,10 @@ MARK_DUPLICATES = """
 """
 
 # Keys that are neither in use nor about to be; the row of an expired one is taken over. On PostgreSQL the advisory lock
-# shows at once that another transaction is storing the same key, and nobody waits for it: so two lists with common keys
-# cannot deadlock. On SQLite writers wait for each other.
+# shows at once that another transaction is storing the same key, and nobody waits for it. A long list goes without, for
+# the server has room for some 6,400 locks (max_locks_per_transaction, 64, for each connection), and may wait for another
+# transaction's row. All lists are in the same order, so none waits for one that waits for it. On SQLite writers wait for
+# each other.
 INSERT_KEYS = """
     {insert} WHERE {free}
     ON CONFLICT (owner, key) DO UPDATE SET {changes} WHERE mails_idempotencykey.created_at <= %s
@@ -156,6 +158,8 @@ CLOSE_ATTEMPTS = """
     WHERE mails_attempt.id = {row}id
         AND (mails_attempt.state = '{open}' OR (mails_attempt.state = '{unknown}' AND {row}state <> '{unknown}'))
 """
+
+MAX_KEY_LOCKS = 100  # of one statement
 
 LATEST = {"postgresql": "GREATEST", "sqlite": "MAX"}
 SHARED_LOCK = {"postgresql": "FOR SHARE SKIP LOCKED", "sqlite": ""}
@@ -214,10 +218,14 @@ def mark_duplicates() -> str:
 
 
 def insert_keys(rows: Rows, expired: dt.datetime) -> Iterator[Statement]:
-    """Yield the statement that inserts the keys that nobody has, or whose row is not younger than `expired`."""
+    """Yield the statement that inserts the keys that nobody has, or whose row is not younger than `expired`.
+
+    The rows are in the order of owner and key.
+    """
+    free = KEY_IS_FREE[connection.vendor] if len(rows) <= MAX_KEY_LOCKS else "true"
     changes = ", ".join(f"{name} = excluded.{name}" for name in KEY_COLUMNS if name not in ("owner", "key"))
     for insert, parameters in insert_rows(IdempotencyKey, KEY_COLUMNS, rows):
-        statement = INSERT_KEYS.format(insert=insert, free=KEY_IS_FREE[connection.vendor], changes=changes)
+        statement = INSERT_KEYS.format(insert=insert, free=free, changes=changes)
         yield statement, [*parameters, recordset.format_time(expired)]
 
 

@@ -67,8 +67,8 @@ class _MovedMail:
 def create(new: Sequence[NewMail]) -> set[uuid.UUID]:
     """Store emails with their state, key, body, recipients and first events, and return the ids of those stored.
 
-    Leaves out an email whose idempotency key is in use, also by an earlier one of these; waits for nobody. A key that has
-    expired is taken over. One transaction; on PostgreSQL one statement whatever the number, and another one where emails
+    Leaves out an email whose idempotency key is in use, also by an earlier one of these; waits for nobody, but more than
+    MAX_KEY_LOCKS keys wait for others that store the same ones. A key that has expired is taken over. One transaction; on PostgreSQL one statement whatever the number, and another one where emails
     have keys. If it fails, a transaction around it is spoilt.
     """
     keys = [mail.key for mail in new if mail.key is not None]
@@ -85,7 +85,7 @@ def create(new: Sequence[NewMail]) -> set[uuid.UUID]:
 def _insert_keys(keys: Sequence[IdempotencyKey]) -> set[uuid.UUID]:
     """Insert the keys that nobody has or is about to have, and return their emails' ids."""
     first = {(key.owner, key.key): key for key in reversed(keys)}  # a statement may not change the same row twice
-    rows = [_get_key_row(key) for key in first.values()]
+    rows = [_get_key_row(first[name]) for name in sorted(first)]
     expired = min(key.created_at for key in keys) - IDEMPOTENCY_KEYS_KEPT
     with connection.cursor() as cursor:
         for statement, parameters in sql.insert_keys(rows, expired):

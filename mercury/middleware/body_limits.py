@@ -20,7 +20,7 @@ from mercury.lib.rest.problems import Problem
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 # Paths that take an email. Add a path here when it does; all others take 64 KB.
-_TAKE_EMAIL = frozenset({"", "/preview", "/api/v1.0/mails"})
+_TAKE_EMAIL = frozenset({"", "/preview", "/api/v1.0/mails", "/api/v1.0/mails/batch"})
 
 # Paths that take a file, which is stored while it arrives.
 _TAKES_FILES = re.compile(r"/api/v1\.0/files(/[^/]+)?")

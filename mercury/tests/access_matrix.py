@@ -116,7 +116,8 @@ def _api() -> Iterator[Row]:
     mails, events, accounts = f"{API}^mails", f"{API}{A_MAIL}/events", f"{API}^dispatcher/providers"
     yield _row("`/api/v1.0/`, its OpenAPI document", "GET", ANYBODY, API, "api/v1.0", f"{API}schema")
     yield _row("API: `mails/`", "GET", Who(signed_in=True, scope=Scope.MAILS_READ), f"{mails}$", f"{mails}/$")
-    yield _row("API: `mails/`", "POST", Who(signed_in=True, scope=Scope.MAILS_SEND), f"{mails}$", f"{mails}/$")
+    send = Who(signed_in=True, scope=Scope.MAILS_SEND)
+    yield _row("API: `mails/`, `/mails/batch`", "POST", send, f"{mails}$", f"{mails}/$", f"{mails}/batch/?$")
     yield _row(
         "API: `mails/…`, its events and files",
         "GET",
@@ -173,7 +174,7 @@ def _api() -> Iterator[Row]:
         yield _row("API: `dispatcher/providers/…`", method, who, f"{API}{AN_ACCOUNT}")
     figures = ("now", "queues", "applications", "providers", "series", "breakers")
     who = holding("mails.view_rollup", scope=Scope.STATS_READ)
-    yield _row("API: `stats/…`", "GET", who, *(f"{API}^stats/{name}$" for name in figures))
+    yield _row("API: `stats/…`", "GET", who, *(f"{API}^stats/{name}/?$" for name in figures))
 
 
 def _admin() -> Iterator[Row]:

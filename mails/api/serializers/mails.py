@@ -10,11 +10,14 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
 
 from mails.api.fields import format_time, to_nanoseconds
 from mails.api.stored_messages import ShownMessage
+from mails.intake.idempotency import MAX_LENGTH
+from mails.intake.receipts import IDEMPOTENCY_KEY
 from mails.lifecycle.action_requests import ActionRequest
 from mails.message.message import Mailbox, Message
 from mails.models import Mail, MailFile, Recipient
@@ -22,6 +25,13 @@ from mails.obstacles import Obstacles
 from mails.queues import QueueName
 from mails.states import Action, DeliveryGuarantee, RecipientKind, RecipientState, Status
 from mails.timeline.summary import summarize
+
+KEY_PARAMETER = OpenApiParameter(
+    IDEMPOTENCY_KEY,
+    {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+    OpenApiParameter.HEADER,
+    description="Makes a retry safe: for 24 hours the same key and body get the first answer.",
+)
 
 
 class AcceptedMailSerializer(serializers.Serializer[Mail]):

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -23,6 +23,7 @@ from mails.api.fields import MAIL_FIELDS
 from mails.api.parsers import MailFormParser, StrictJSONParser
 from mails.api.serializers import requests
 from mails.api.serializers.mails import (
+    KEY_PARAMETER,
     AcceptedMailSerializer,
     MailSerializer,
     MailStateSerializer,
@@ -30,11 +31,11 @@ from mails.api.serializers.mails import (
     build_mail_api_url,
 )
 from mails.api.stored_messages import ShownMessage, read_messages
-from mails.api.viewsets.base import OwnMailsViewSet, find_mail, format_recorder, get_key
+from mails.api.viewsets.base import find_mail, format_recorder, get_key
+from mails.api.viewsets.batches import BatchActions
 from mails.files import storage
 from mails.intake.accept import accept
 from mails.intake.client import Client
-from mails.intake.idempotency import MAX_LENGTH
 from mails.intake.receipts import IDEMPOTENCY_KEY, InvalidField, NotStored, RefusalReason, Refused, Stored
 from mails.intake.submission import Submission, SubmissionSerializer
 from mails.lifecycle.action_requests import ActionRequest
@@ -50,12 +51,6 @@ from mercury.lib.rest.problems import FieldError, Problem, build_pointer
 
 LISTED_TEXT = 1_000_000  # bytes of text in one page of a list; a mail by itself has its whole text
 _MANAGE = {"POST": Scope.MAILS_MANAGE}
-_KEY_PARAMETER = OpenApiParameter(
-    IDEMPOTENCY_KEY,
-    {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": "^[!-~]([ -~]*[!-~])?$"},
-    OpenApiParameter.HEADER,
-    description="Makes a retry safe: for 24 hours the same key and body get the first answer.",
-)
 
 
 class MailPagination(Pagination):
@@ -64,7 +59,7 @@ class MailPagination(Pagination):
     results_key = "mails"
 
 
-class MailViewSet(OwnMailsViewSet):
+class MailViewSet(BatchActions):
     """Emails of this client, newest first; new ones are submitted here."""
 
     tag, noun = "Mails", "mail"
@@ -94,9 +89,9 @@ class MailViewSet(OwnMailsViewSet):
 
     def get_parsers(self) -> list[BaseParser]:
         """Return the parsers: a form can be a submission only."""
-        return (
-            [StrictJSONParser(), MailFormParser()] if self.action_map.get("post") == "create" else [StrictJSONParser()]
-        )
+        if self.action_map.get("post") == "create":
+            return [StrictJSONParser(), MailFormParser()]
+        return super().get_parsers()
 
     def get_queryset(self) -> MailQuerySet:
         """Return the emails that this client may see."""
@@ -120,7 +115,7 @@ class MailViewSet(OwnMailsViewSet):
         request={"application/json": SubmissionSerializer},
         responses={202: AcceptedMailSerializer},
         parameters=[
-            _KEY_PARAMETER,
+            KEY_PARAMETER,
             describe_header("Location", "The email's URL.", on=[202]),
             describe_header("MailId", "The email's id.", on=[202]),
             describe_header("Idempotency-Replayed", "`true` if this is the first answer again.", on=[202]),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
 from mails.intake.submission import FIELDS
+from mails.models import Mail
 from mails.tests.callers import HELLO, MAILS, caller, send_raw
 
 _any_text = st.text(st.characters(codec=None), max_size=40)
@@ -20,6 +21,10 @@ _mails = st.fixed_dictionaries(
     {},
     optional=dict.fromkeys((*FIELDS, "id", "url", "events", "x"), _values | st.lists(_mailboxes | _values, max_size=3)),
 ).map(lambda changes: HELLO | changes)
+_keys = st.sampled_from(["a", "b", "", None]) | _values
+_batched = (
+    st.just(HELLO) | _values | _mails | st.builds(lambda mail, key: mail | {"idempotency_key": key}, _mails, _keys)
+)
 _bodies = (
     st.binary(max_size=100)
     | _any_text.map(lambda text: text.encode("utf-8", "surrogatepass"))
@@ -65,6 +70,31 @@ class AnyInput(TestCase):
     @given(_bodies)
     def test_any_body_is_a_mail_or_a_4xx(self, body):
         self.fine(send_raw(self.zeus, body))
+
+    @_many
+    @given(st.lists(_batched, max_size=5))
+    def test_any_batch_stores_what_it_says_it_has_stored(self, batch):
+        before = Mail.objects.count()
+
+        answer = send_raw(self.zeus, json.dumps(batch).encode(), f"{MAILS}batch")
+
+        self.fine(answer)
+        if answer.status_code >= 400:
+            assert Mail.objects.count() == before
+            return
+        results = answer.json()["results"]
+        stored = [result["mail"] for result in results if "mail" in result and not result.get("replayed")]
+        assert len(results) == len(batch)
+        assert len(set(stored)) == len(stored) == Mail.objects.count() - before
+        assert (answer.status_code == 202) == all(result["status"] == 202 for result in results)
+        for number, result in enumerate(results):
+            for error in result.get("errors", ()):
+                assert f"{error['pointer']}/".startswith(f"/{number}/")
+
+    @_many
+    @given(_bodies)
+    def test_any_body_is_a_batch_or_a_4xx(self, body):
+        self.fine(send_raw(self.zeus, body, f"{MAILS}batch"))
 
     @_many
     @given(

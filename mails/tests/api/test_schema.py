@@ -32,6 +32,7 @@ def test_the_schema_names_every_path_and_method(document):
         (f"{base}/", "get"),
         (f"{base}/mails/", "get"),
         (f"{base}/mails/", "post"),
+        (f"{base}/mails/batch", "post"),
         (f"{base}/mails/{{mail_id}}", "get"),
         *(
             (f"{base}/mails/{{mail_id}}/{verb}", "post")

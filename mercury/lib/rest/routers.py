@@ -20,7 +20,7 @@ class Router(SimpleRouter):
         Route(url=r"^{prefix}/$", mapping=_MANY, name="{basename}-list", detail=False, initkwargs={}),
         # A collection without its slash answers, too: a POST must not lose its body to a redirect.
         Route(url=r"^{prefix}$", mapping=_MANY, name="{basename}-list-bare", detail=False, initkwargs={}),
-        DynamicRoute(url=r"^{prefix}/{url_path}$", name="{basename}-{url_name}", detail=False, initkwargs={}),
+        DynamicRoute(url=r"^{prefix}/{url_path}/?$", name="{basename}-{url_name}", detail=False, initkwargs={}),
         Route(url=r"^{prefix}/{lookup}/?$", mapping=_ONE, name="{basename}-detail", detail=True, initkwargs={}),
         DynamicRoute(url=r"^{prefix}/{lookup}/{url_path}/?$", name="{basename}-{url_name}", detail=True, initkwargs={}),
     ]
@@ -42,7 +42,7 @@ def drop_aliases(endpoints: Sequence[tuple[str, str, str, Any]], **_: Any) -> li
     """Return each path once, collections with their last slash and resources without (a hook of drf-spectacular)."""
     paths = {path for path, *_ in endpoints}
     return [
-        (path.removesuffix("/") if "{" in path and path.removesuffix("/") not in paths else path, *rest)
+        (path.removesuffix("/") if path.removesuffix("/") not in paths else path, *rest)
         for path, *rest in endpoints
         if f"{path}/" not in paths
     ]

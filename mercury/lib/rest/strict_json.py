@@ -1,7 +1,6 @@
 """Parse JSON strictly, with the same result on every database.
 
-UTF-8 only, at most 32 levels deep and 100,000 values, no NUL, no lone surrogates, no NaN or Infinity, no repeated key; the
-body is an object.
+UTF-8 only, at most 32 levels deep and 100,000 values, no NUL, no lone surrogates, no NaN or Infinity, no repeated key.
 """
 
 import json
@@ -27,7 +26,17 @@ class NotStrictJSON(ValueError):
 
 
 def loads(body: bytes) -> dict[str, Any]:
-    """Return the object in `body`.
+    """Return the object in `body`. Raises NotStrictJSON, nothing else."""
+    value = loads_any(body)
+    if not isinstance(value, dict):
+        raise NotStrictJSON(
+            "not_an_object", 'The body must be a JSON object, such as {"recipient": "hera@olimpus.com"}.'
+        )
+    return value
+
+
+def loads_any(body: bytes) -> Any:
+    """Return the value in `body`.
 
     Raises NotStrictJSON, nothing else. Recursion is limited to MAX_DEPTH, and time is proportional to the size.
     """
@@ -48,10 +57,6 @@ def loads(body: bytes) -> dict[str, Any]:
         raise
     except ValueError:  # an integer of more digits than Python converts
         raise NotStrictJSON("number_too_large", "A number in the body has too many digits.") from None
-    if not isinstance(value, dict):
-        raise NotStrictJSON(
-            "not_an_object", 'The body must be a JSON object, such as {"recipient": "hera@olimpus.com"}.'
-        )
     if "\\u" in text or "\0" in text:
         _check_characters(value)
     return value
