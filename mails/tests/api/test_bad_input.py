@@ -266,3 +266,10 @@ def test_a_blank_account_is_not_the_same_as_none(zeus):
     mail = zeus.post(MAILS, HELLO).json()
 
     assert problem(zeus.post(f"{mail['url']}/reprocess", {"via": ""}), 400)["errors"][0]["pointer"] == "/via"
+
+
+def test_an_email_with_replies_and_another_error_is_kept_and_shown(zeus):
+    for reply_to in ("Hermes <hermes@olimpus.com>", ["nobody"], 7):
+        found = problem(zeus.post(MAILS, HELLO | {"reply_to": reply_to, "subject": 7}), 400, "invalid_mail")
+
+        assert zeus.get(found["mail"]).status_code == 200
