@@ -18,7 +18,6 @@ ALL = {
     ],
     "full": [
         ("kill-workers", AT_LEAST_ONCE),
-        ("kill-web-in-batches", AT_LEAST_ONCE),
         ("kill-all", AT_MOST_ONCE),
         ("sigterm", AT_LEAST_ONCE),
         ("frozen-worker", AT_LEAST_ONCE),
