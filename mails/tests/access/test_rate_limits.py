@@ -172,7 +172,7 @@ def test_a_redis_that_fails_is_asked_once_and_the_process_counts_by_itself(redis
         raise RedisError("OOM command not allowed when used memory > 'maxmemory'")
 
     monkeypatch.setattr(
-        rate_limits, "_make_redis_limiter", lambda redis: SimpleNamespace(hit=lambda *of: refuse(redis, *of))
+        rate_limits, "_make_redis_limiter", lambda redis: SimpleNamespace(hit=lambda *of, cost: refuse(redis, *of))
     )
 
     found = [rate_limits.count_write(a_key("2/m")).allowed for _ in range(4)]
