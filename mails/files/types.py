@@ -37,6 +37,10 @@ _MARKUP = re.compile(
     rb"\s*(<!--.{0,2048}?-->\s*)*<(!doctype\s+html|html|head|body|script|iframe|svg|\?xml)[\s>/]",
     re.DOTALL | re.IGNORECASE,
 )
+# What only a page begins with (WHATWG MIME Sniffing §7.1, and more), in types whose files are never text.
+_MEDIA = re.compile(r"(image|audio|video|font)/(?!.*[+](xml|json)$)")
+_TAG = re.compile(r"\s*<([a-z]|!--|!doctype|\?xml)", re.IGNORECASE)
+_BYTE_ORDER = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _TEXTUAL = re.compile(
     r"text/|application/(xml|xhtml|javascript|json|octet-stream|x-)|.*[+](xml|json)$|message/|application/vnd\.|model/"
 )
@@ -55,8 +59,8 @@ def choose_type(declared: str, filename: str, head: bytes) -> str:
     """
     if declared and declared != OCTETS:
         return declared
-    named = mimetypes.guess_type(PurePath(filename).name)[0] or OCTETS
-    return sniff_type(head) or (OCTETS if find_mismatch(named, head) else named)
+    guesses = (sniff_type(head), mimetypes.guess_type(PurePath(filename).name)[0] or "")
+    return next((guess for guess in guesses if guess and not find_mismatch(guess, head)), OCTETS)
 
 
 def sniff_type(head: bytes) -> str:
@@ -81,4 +85,12 @@ def find_mismatch(declared: str, head: bytes) -> str:
         return "" if beginning.match(head) else sniff_type(head) or "something else"
     if _MARKUP.match(head) and not _TEXTUAL.match(declared):
         return sniff_type(head)
+    if _MEDIA.match(declared) and _TAG.match(_read_as_text(head)):
+        return "text/html or other markup"
     return ""
+
+
+def _read_as_text(head: bytes) -> str:
+    """Return the beginning of a content as programs read it that take it for text."""
+    encoding = next((name for mark, name in _BYTE_ORDER.items() if head.startswith(mark)), "latin-1")
+    return head[: HEAD & ~1].decode(encoding, errors="replace").lstrip("\ufeff")

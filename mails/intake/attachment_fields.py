@@ -7,7 +7,9 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from enum import StrEnum
+from html import unescape
 from typing import Any
+from urllib.parse import unquote
 
 from django.core.files import File
 from drf_spectacular.utils import extend_schema_field
@@ -26,7 +28,11 @@ MAX_CONTENT_ID = 128  # characters
 _MEMBERS = ("filename", "content_type", "content", "file", "content_id", "delivery")
 _CONTENT_ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]+")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_SHOWN_IN_HTML = re.compile(r"""(?<![A-Za-z0-9])cid:([A-Za-z0-9!#$%*+/=?^_`{|}~.@-]+)""", re.IGNORECASE)
+# In an attribute or a style, not in words: with quotes, or up to the next blank (RFC 2392).
+_SHOWN_IN_HTML = re.compile(
+    r"""(?:=\s*"\s*cid:([^"]{1,1000}))|(?:=\s*'\s*cid:([^']{1,1000}))|(?:(?:=|url\(\s*["']?)\s*cid:([^\s"'<>)]{1,1000}))""",
+    re.IGNORECASE,
+)
 _BLANKS = str.maketrans("", "", " \t\r\n")
 _CHUNK = 1024 * 1024
 
@@ -168,6 +174,12 @@ class AttachmentsField(SubmissionField, serializers.Field[Any, Any, Any, Any]):
             return None
 
 
+def _find_shown(html: str) -> set[str]:
+    """Return the content_ids that the HTML shows. Addresses write some characters in other ways (RFC 2392, RFC 3986)."""
+    found = ("".join(groups) for groups in _SHOWN_IN_HTML.findall(html))
+    return {unquote(unescape(text)).strip() for text in found}
+
+
 def check_shown(html: str, files: tuple[GivenFile, ...], errors: dict[str, Any]) -> None:
     """Add an error for each file that the HTML shows and that is not there, and for one with a name but no HTML for it."""
     names = {file.content_id for file in files if file.content_id}
@@ -177,9 +189,8 @@ def check_shown(html: str, files: tuple[GivenFile, ...], errors: dict[str, Any])
         errors["attachments"] = {
             number: {"content_id": [ErrorDetail(words, "content_id_without_html")]} for number in numbers
         }
-    missing = (
-        sorted({name for name in _SHOWN_IN_HTML.findall(html) if name not in names}) if "cid:" in html.lower() else []
-    )
+    shown = _find_shown(html) if "cid:" in html.lower() else set()
+    missing = sorted(shown - names)
     if missing:
         words = f"It shows 'cid:{shorten(missing[0])}', but no attachment has this content_id."
         errors["html"] = [ErrorDetail(words, "unknown_content_id")]

@@ -202,7 +202,7 @@ class SubmissionSerializer(StrictSerializer):
                 _check_recipients(to, cc, bcc, errors)
         if values.get("html") and "content" in values:
             _check_bodies(values["content"], values["html"], errors)
-        if values.get("attachments") or "cid:" in values.get("html", ""):
+        if "attachments" in values and (values["attachments"] or "cid:" in values.get("html", "").lower()):
             check_shown(values.get("html", ""), values.get("attachments", ()), errors)
         if values.get("unsubscribe_url") or values.get("unsubscribe_mailto"):
             words = "Give the header, or the fields 'unsubscribe_url' and 'unsubscribe_mailto', not both."

@@ -72,6 +72,11 @@ def test_a_content_can_have_the_declared_type(declared, content):
         ("audio/mpeg", HTML, "text/html"),
         ("image/vnd.unknown", SVG, "image/svg+xml"),
         ("application/pdf", TEXT, "something else"),
+        ("image/x-icon", b"\xef\xbb\xbf<html>", "text/html or other markup"),
+        ("image/avif", "\ufeff<html>".encode("utf-16-le"), "text/html or other markup"),
+        ("image/avif", b"<title>x</title><script>", "text/html or other markup"),
+        ("video/mp4", b"<!-- " + b"a" * 5000 + b" --><html>", "text/html or other markup"),
+        ("audio/mpeg", b" <img src=x onerror=y>", "text/html or other markup"),
         ("application/vnd.oasis.opendocument.text", PNG, "image/png"),
     ],
 )

@@ -178,6 +178,20 @@ def test_html_shows_only_files_that_are_there(html, content_ids, errors):
 
 def test_html_may_speak_of_names_that_it_does_not_show():
     a_mail(html="<p>placid:hera, acid:rain", attachments=[attached(content_id="crown")])
+    a_mail(html="<p>The address cid:sword (see RFC 2392)", attachments=[])
+
+
+@pytest.mark.parametrize("address", ["cr%40own", "cr@own", "cr&#64;own"])
+def test_html_may_write_the_name_as_addresses_do(address):
+    a_mail(html=f'<img src="cid:{address}">', attachments=[attached(content_id="cr@own")])
+
+
+def test_a_file_with_an_error_is_not_missing_too():
+    broken = attached(content_id="crown") | {"content": "!"}
+
+    refused = submit({**HELLO, "html": '<img src="cid:crown">', "attachments": [broken]})
+
+    assert [error.field for error in refused.errors] == ["attachments"]
 
 
 def test_large_files_are_refused(settings):
