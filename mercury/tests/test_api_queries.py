@@ -33,6 +33,8 @@ def urls(zeus, olympus):
         event: [],
         f"{base}/dispatcher/providers/": LISTS,
         f"{base}/dispatcher/providers/{olympus.account.pk}": [],
+        f"{base}/files/": LISTS,
+        f"{base}/links/": LISTS,
         f"{base}/stats/now": [],
         **{f"{base}/stats/{name}": PERIOD for name in ("queues", "applications", "providers", "series")},
         f"{base}/stats/breakers": PERIOD[:2],

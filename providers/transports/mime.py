@@ -49,7 +49,8 @@ class OutgoingEmail(EmailMultiAlternatives):
         named = (self.from_email, *to, *shown_cc, *self.reply_to)
         found = {*list_addresses(name for name in named if not name.isascii())}
         # With letters beyond ASCII before the @, the longest first: one may end like another.
-        self.utf8_addresses = sorted((address for address in found if not address.isascii()), key=len, reverse=True)
+        beyond_ascii = (address for address in found if not address.rpartition("@")[0].isascii())
+        self.utf8_addresses = sorted(beyond_ascii, key=len, reverse=True)
 
     def build_source(self) -> bytes:
         """Return the email as it is sent, for a provider that takes its bytes. Raises what `build_content` raises."""

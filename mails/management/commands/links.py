@@ -40,7 +40,7 @@ class Command(commands.MercuryCommand):
         listing.add_argument("--mail", type=uuid.UUID, metavar="ID", help="Only those of this email.")
         listing.add_argument(
             "--limit",
-            type=int,
+            type=commands.parse_integer_option(1, 100_000),
             default=SHOWN,
             metavar="N",
             help=f"Show at most this number of links (default: {SHOWN}).",
@@ -57,7 +57,7 @@ def _list(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     found = DownloadLink.objects.order_by("-id")
     if options["mail"]:
         found = found.filter(mail_id=options["mail"])
-    rows = (_as_row(link) for link in found[: max(options["limit"], 0)])
+    rows = (_as_row(link) for link in found[: options["limit"]])
     out.write_rows(rows, columns=COLUMNS, tones=TONES, empty="There are no download links.")
     return None
 

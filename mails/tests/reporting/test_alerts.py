@@ -166,6 +166,7 @@ CASES = [
     ),
     ({"held": HeldCounts(unknown=1, poison=0, operator=0)}, "held_unknown", ""),
     ({"held": HeldCounts(unknown=0, poison=2, operator=0)}, "held_poison", ""),
+    ({"held": HeldCounts(unknown=0, poison=0, file_missing=1, operator=0)}, "held_file_missing", ""),
     ({"held": HeldCounts(unknown=0, poison=0, operator=3)}, "held_operator", ""),
     ({"expired": 1}, "expired", ""),
     ({"redis": "away"}, "redis_away", ""),

@@ -16,12 +16,14 @@ from mails.queues import QueueName
 from mails.states import Action, Actor
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.commandline import run
+from mails.tests.files.builders import a_link
 from providers.accounts import registration, registry
 
 pytestmark = pytest.mark.django_db
 
 PREFIX = "<prefix>"
 MAIL = "<mail>"
+LINK = "<link>"
 # What is written after each command to have it do something; a new command needs its line here.
 EXAMPLES = {
     ("apikey", "create"): ["shop", "--sender", ZEUS],
@@ -32,6 +34,7 @@ EXAMPLES = {
     ("demo",): ["--failover"],
     ("dispatch",): ["--once"],
     ("hold",): [MAIL],
+    ("links", "revoke"): [LINK],
     ("pause",): ["--queue", "text"],
     ("providers", "add"): ["hades", "sandbox:"],
     ("providers", "breaker"): ["sandbox-a", "open"],
@@ -97,10 +100,12 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
         apply.apply_action(mail.pk, ActionRequest(action=Action.HOLD, by=Actor.COMMAND))
     if form == ("resume",):
         pausing.pause_sending(QueueName.BULK, by=Actor.COMMAND)
+    names = {PREFIX: key.prefix, MAIL: str(mail.pk)}
+    if form == ("links", "revoke"):
+        names[LINK] = str(a_link().pk)
     before = everything()
 
-    ran = run(*form, *(word.replace(PREFIX, key.prefix).replace(MAIL, str(mail.pk)) for word in EXAMPLES[form]),
-              "--dry-run", "--json")  # fmt: skip
+    ran = run(*form, *(names.get(word, word) for word in EXAMPLES[form]), "--dry-run", "--json")
 
     assert not ran.error
     assert len(ran.lines) == 1

@@ -68,7 +68,7 @@ def test_the_kinds_say_what_they_can_carry():
     )
     assert "  Regions  us, eu\n  Options  api_key (required, secret), api_url" in text
     assert (
-        "  Cannot   carry tags, metadata or addresses with letters beyond ASCII before the @\n           report" in text
+        "  Cannot   carry tags or metadata\n           report" in text
     )
     assert list(rows) == list(KINDS)
     assert tuple(rows["sandbox"]["cannot"]) == KINDS["sandbox"].capabilities.cannot
