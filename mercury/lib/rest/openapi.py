@@ -7,7 +7,7 @@ import http
 from typing import Any
 
 from drf_spectacular import openapi
-from drf_spectacular.plumbing import build_parameter_type
+from drf_spectacular.plumbing import build_parameter_type, force_instance
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, PolymorphicProxySerializer
 from rest_framework.permissions import SAFE_METHODS
 
@@ -100,6 +100,8 @@ class AutoSchema(openapi.AutoSchema):
         if self.method in SAFE_METHODS:
             return []
         serializer = self.get_request_serializer()
+        if isinstance(serializer, dict):  # by media type
+            serializer = force_instance(serializer.get("application/json"))
         if not isinstance(serializer, StrictSerializer):
             return []
         examples = {

@@ -67,9 +67,7 @@ def test_the_kinds_say_what_they_can_carry():
         "SMTP (smtp), docs/providers/smtp.md\n  URL      smtp://…, smtps://…\n  Options  host (required), port" in text
     )
     assert "  Regions  us, eu\n  Options  api_key (required, secret), api_url" in text
-    assert (
-        "  Cannot   carry tags or metadata\n           report" in text
-    )
+    assert "  Cannot   carry tags or metadata\n           report" in text
     assert list(rows) == list(KINDS)
     assert tuple(rows["sandbox"]["cannot"]) == KINDS["sandbox"].capabilities.cannot
 
