@@ -99,7 +99,7 @@ class AutoSchema(openapi.AutoSchema):
     def get_examples(self) -> list[OpenApiExample]:  # noqa: D102
         if self.method in SAFE_METHODS:
             return []
-        serializer = self.get_request_serializer()
+        serializer: Any = self.get_request_serializer()
         if isinstance(serializer, dict):  # by media type
             serializer = force_instance(serializer.get("application/json"))
         if not isinstance(serializer, StrictSerializer):
