@@ -101,7 +101,7 @@ class AutoSchema(openapi.AutoSchema):
             return []
         serializer: Any = self.get_request_serializer()
         if isinstance(serializer, dict):  # by media type
-            serializer = force_instance(serializer.get("application/json"))
+            serializer = force_instance(serializer.get("application/json"))  # type: ignore[no-untyped-call]
         if not isinstance(serializer, StrictSerializer):
             return []
         examples = {
