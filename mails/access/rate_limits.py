@@ -115,7 +115,7 @@ def _hit(limiter: MovingWindowRateLimiter, limit: RateLimitItemPerSecond, name: 
 def _find_when_they_fit(
     limiter: MovingWindowRateLimiter, limit: RateLimitItemPerSecond, name: str, writes: int
 ) -> float:
-    """Return when so many writes will be allowed, if no others are until then. The storages keep the latest write first."""
+    """Return when this number of writes will be allowed, if no others are until then. The storages keep the latest write first."""
     storage, key, last = limiter.storage, limit.key_for(name), limit.amount - writes
     if last < 0:
         return math.inf

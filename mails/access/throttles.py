@@ -38,7 +38,7 @@ class KeyRateThrottle(BaseThrottle):
 
 
 def count_batch(request: Request, mails: int) -> None:
-    """Count the emails of a batch as one write each, all or none. Raises Problem: 429, or 413 if so many never fit.
+    """Count the emails of a batch as one write each, all or none. Raises Problem: 429, or 413 if a batch of this size can never fit.
 
     For a view without KeyRateThrottle: how many they are is known once the body is read.
     """

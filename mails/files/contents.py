@@ -53,7 +53,7 @@ class WritingExpired(Exception):
 class MeasuredContent(File):  # type: ignore[type-arg]
     """Bytes on their way to the storage, which are hashed and counted as they pass. They can be read once.
 
-    `read`: returns up to so many bytes of the source, and none at its end. Raises ContentTooLarge after `limit` bytes.
+    `read`: returns at most this number of bytes of the source, and none at its end. Raises ContentTooLarge after `limit` bytes.
     """
 
     def __init__(self, read: Callable[[int], bytes], *, limit: int) -> None:

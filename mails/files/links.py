@@ -52,7 +52,7 @@ def revoke(link_ids: Collection[uuid.UUID], *, by: str) -> set[uuid.UUID]:
 
 
 def release_ended(limit: int) -> int:
-    """Let go of the contents of up to so many links that have expired, and return how many. Their rows tell what was."""
+    """Release the contents of at most `limit` expired links, and return how many. Their rows stay."""
     ended = DownloadLink.objects.filter(content__isnull=False, expires_at__lte=database_clock.now())
     with transaction.atomic():
         found = list(
@@ -62,7 +62,7 @@ def release_ended(limit: int) -> int:
 
 
 def forget_downloads(limit: int) -> int:
-    """Delete up to so many downloads that nobody can go on with, and return how many."""
+    """Delete at most `limit` downloads that can no longer be resumed, and return how many."""
     over = database_clock.now() - dt.timedelta(seconds=link_tokens.TICKET_SECONDS)
     found = list(
         Download.objects.filter(started_at__lt=over).order_by("started_at").values_list("pk", flat=True)[:limit]

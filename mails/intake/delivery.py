@@ -82,7 +82,7 @@ def _check_size(size: int) -> ErrorDetail | None:
 
 
 def _check_total(size: int) -> ErrorDetail | None:
-    """Return the error of attachments that have so many bytes together; None if an email may have them."""
+    """Return the error of attachments with this total of bytes; None if an email may have them."""
     most = settings.MERCURY_MAX_ATTACHMENTS_SIZE
     if size <= most:
         return None

@@ -49,6 +49,9 @@ _PLAIN = re.compile(
 )
 
 
+SET_BY_PROVIDER = frozenset({"date", "message-id"})  # headers that most providers write themselves
+
+
 def is_plain_address(text: str) -> bool:
     """Return True for an address that needs no parser: ASCII, without a display name or quotes."""
     return _PLAIN.fullmatch(text) is not None
@@ -82,6 +85,11 @@ def find_shown(message: EmailMessage, idna_encode: Callable[[str], str]) -> dict
     }
 
 
+def leave_out(headers: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return the headers without these names, which are in lower case."""
+    return {name: value for name, value in headers.items() if name.lower() not in names}
+
+
 def encode_headers(headers: Mapping[str, str], *, without: Collection[str] = ()) -> dict[str, str]:
     """Return the headers with values in ASCII (RFC 2047), which every provider passes on as they are.
 
@@ -89,8 +97,7 @@ def encode_headers(headers: Mapping[str, str], *, without: Collection[str] = ())
     """
     return {
         name: value if value.isascii() else Header(value, "utf-8").encode(linesep="")
-        for name, value in headers.items()
-        if name.lower() not in without
+        for name, value in leave_out(headers, without).items()
     }
 
 

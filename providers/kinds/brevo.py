@@ -7,12 +7,12 @@ from typing import Any
 
 from anymail.backends import brevo
 
-from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload
+from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, SET_BY_PROVIDER, AnymailApi, LeanPayload, leave_out
 from providers.kinds.attachments import require_extensions
 from providers.kinds.base import API_KEY, CA, MAX_CONNECTIONS, ProviderKind, Transport, build_api_url, read_key
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer
-from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients, find_named
+from providers.kinds.rejected_recipients import RejectedRecipients, find_in_words
 from providers.reply_words import Topic
 
 MAX_TAGS, MAX_TAG = 10, 64  # Brevo documents no limits; these are those of others
@@ -22,7 +22,6 @@ _FILES = """
     msg odt ods ogg pdf pkpass png ppt pptx pub rtf shtml tar tif tiff txt wav wma wmv xls xlsm xlsx xml zip
 """
 _ALLOWED_EXTENSIONS = frozenset(_FILES.split())
-_SET_BY_BREVO = frozenset({"date", "message-id"})
 _TEMPLATE = re.compile(r"\{[{%]")
 _TOPICS = {
     "unauthorized": Topic.AUTHENTICATION,
@@ -53,7 +52,7 @@ class BrevoPayload(LeanPayload, brevo.BrevoPayload):  # type: ignore[misc]
 
     def set_extra_headers(self, headers: Mapping[str, str]) -> None:
         """Set the headers, except those that Brevo sets itself."""
-        super().set_extra_headers({name: text for name, text in headers.items() if name.lower() not in _SET_BY_BREVO})
+        super().set_extra_headers(leave_out(headers, SET_BY_PROVIDER))
 
     def set_attachments(self, attachments: Sequence[Any]) -> None:
         """Set the attachments. Raises ValueError for one that Brevo refuses."""
@@ -123,10 +122,7 @@ class BrevoApi(AnymailApi):
 
     def find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
         """Return the recipients that a refusal is about. Brevo names the field that has one, mostly not the address."""
-        words = _read_error(answer)[1]
-        if not _RECIPIENT_REJECTED.search(words):
-            return NONE_REJECTED
-        return RejectedRecipients(reasons=dict.fromkeys(find_named(words, recipients), words), has_unnamed=True)
+        return find_in_words(_read_error(answer)[1], recipients, rejection=_RECIPIENT_REJECTED)
 
 
 def _read_error(answer: HttpAnswer) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from django.core.mail import EmailMessage
 
 from mercury.lib.mail.name_address import extract_address
 
-ATTRIBUTE = "idempotency_scope"  # of an outgoing email: what its key is for, beside its recipients
+ATTRIBUTE = "idempotency_scope"  # of an outgoing email: what its key is for, together with its recipients
 
 
 def make_key(message: EmailMessage) -> str:

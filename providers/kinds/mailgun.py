@@ -21,7 +21,7 @@ from providers.kinds.base import (
 )
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer
-from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients, find_named
+from providers.kinds.rejected_recipients import RejectedRecipients, find_in_words
 
 _RECIPIENT_REJECTED = re.compile(r"(?:^|\W)(?:to|b?cc)\W.{0,20}\bnot a valid address", re.IGNORECASE)
 
@@ -55,10 +55,7 @@ class MailgunApi(AnymailApi):
 
     def find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
         """Return the recipients that a refusal is about. Mailgun says that 'to' (or 'cc') is not valid, and sometimes which."""
-        words = _read_message(answer)
-        if not _RECIPIENT_REJECTED.search(words):
-            return NONE_REJECTED
-        return RejectedRecipients(reasons=dict.fromkeys(find_named(words, recipients), words), has_unnamed=True)
+        return find_in_words(_read_message(answer), recipients, rejection=_RECIPIENT_REJECTED)
 
 
 def _read_message(answer: HttpAnswer) -> str:

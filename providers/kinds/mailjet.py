@@ -6,7 +6,7 @@ from typing import Any
 
 from anymail.backends import mailjet
 
-from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, encode_headers
+from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, SET_BY_PROVIDER, AnymailApi, LeanPayload, encode_headers
 from providers.kinds.base import CA, MAX_CONNECTIONS, AccountUrl, Option, ProviderKind, Transport, build_api_url
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.cleaning import clean_login
@@ -15,8 +15,7 @@ from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipient
 from providers.reply_words import Topic
 
 MAX_SUBJECT = 255  # characters
-_SET_BY_MAILJET = frozenset({"date", "message-id"})
-# Headers that make Mailjet refuse an email, beside those that no sender may set.
+# Headers that make Mailjet refuse an email, in addition to those that no sender may set.
 _FORBIDDEN = frozenset(
     [
         "sender",
@@ -63,7 +62,7 @@ class MailjetPayload(LeanPayload, mailjet.MailjetPayload):  # type: ignore[misc]
         for name in headers:
             if name.lower() in _FORBIDDEN or name.lower().startswith(("x-mj-", "x-mailjet-")):
                 self.unsupported_feature(f"the header {name}")
-        super().set_extra_headers(encode_headers(headers, without=_SET_BY_MAILJET))
+        super().set_extra_headers(encode_headers(headers, without=SET_BY_PROVIDER))
 
     def set_metadata(self, metadata: Mapping[str, str]) -> None:
         """Set the payload of reports, and the id that Mailjet finds an email by."""

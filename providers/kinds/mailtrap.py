@@ -6,7 +6,14 @@ from typing import Any
 
 from anymail.backends import mailtrap
 
-from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, encode_headers, fit_metadata
+from providers.kinds.anymail_api import (
+    NO_GLOBAL_FALLBACK,
+    SET_BY_PROVIDER,
+    AnymailApi,
+    LeanPayload,
+    encode_headers,
+    fit_metadata,
+)
 from providers.kinds.base import (
     API_KEY,
     CA,
@@ -25,7 +32,6 @@ from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipient
 
 MAX_CATEGORY = 255  # characters
 MAX_METADATA = 1000  # bytes of JSON
-_SET_BY_MAILTRAP = frozenset({"date", "message-id"})
 _RECIPIENT_REJECTED = re.compile(r"^'?(?:to|b?cc)\b.{0,60}\b(?:invalid|not (?:a )?valid)", re.IGNORECASE)
 _REGIONS = {
     name: f"https://{host}.api.mailtrap.io/api/"
@@ -40,7 +46,7 @@ class MailtrapPayload(LeanPayload, mailtrap.MailtrapPayload):  # type: ignore[mi
 
     def set_extra_headers(self, headers: Mapping[str, str]) -> None:
         """Set the headers, without those that Mailtrap writes itself."""
-        super().set_extra_headers(encode_headers(headers, without=_SET_BY_MAILTRAP))
+        super().set_extra_headers(encode_headers(headers, without=SET_BY_PROVIDER))
 
     def set_metadata(self, metadata: Mapping[str, str]) -> None:
         """Set our id, and of the rest what there is room for."""

@@ -23,3 +23,10 @@ def find_named(text: str, addresses: Sequence[str]) -> list[str]:
         for address in addresses
         if re.search(rf"(?<![\w.+-]){re.escape(address)}(?![\w-]|\.\w)", text, re.IGNORECASE)
     ]
+
+
+def find_in_words(words: str, recipients: Sequence[str], *, rejection: re.Pattern[str]) -> RejectedRecipients:
+    """Return the recipients that a refusal in words is about: nobody unless `rejection` is found, else those it names."""
+    if not rejection.search(words):
+        return NONE_REJECTED
+    return RejectedRecipients(reasons=dict.fromkeys(find_named(words, recipients), words), has_unnamed=True)

@@ -8,17 +8,16 @@ from typing import Any
 from anymail.backends import resend
 from django.core.mail import EmailMessage
 
-from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload
+from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, SET_BY_PROVIDER, AnymailApi, LeanPayload, leave_out
 from providers.kinds.attachments import PROGRAMS, refuse_extensions
 from providers.kinds.base import API_KEY, CA, MAX_CONNECTIONS, ProviderKind, Transport, build_api_url, read_key
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer, HttpRequest
 from providers.kinds.idempotency import make_key
 from providers.kinds.name_value_tags import build_tags
-from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients, find_named
+from providers.kinds.rejected_recipients import RejectedRecipients, find_in_words
 from providers.reply_words import Topic
 
-_SET_BY_RESEND = frozenset({"date", "message-id"})
 _TOPICS = {
     "missing_api_key": Topic.AUTHENTICATION,
     "restricted_api_key": Topic.AUTHENTICATION,
@@ -44,7 +43,7 @@ class ResendPayload(LeanPayload, resend.ResendPayload):  # type: ignore[misc]
 
     def set_extra_headers(self, headers: Mapping[str, str]) -> None:
         """Set the headers, except those that Resend replaces."""
-        super().set_extra_headers({name: text for name, text in headers.items() if name.lower() not in _SET_BY_RESEND})
+        super().set_extra_headers(leave_out(headers, SET_BY_PROVIDER))
 
     def set_attachments(self, attachments: Sequence[Any]) -> None:
         """Set the attachments. anymail refuses one whose extension does not fit its type: Resend would drop the email."""
@@ -97,10 +96,7 @@ class ResendApi(AnymailApi):
 
     def find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
         """Return the recipients that a refusal is about. Resend names the field that is not valid, and sometimes the address."""
-        words = _read_error(answer)[1]
-        if not _RECIPIENT_REJECTED.search(words):
-            return NONE_REJECTED
-        return RejectedRecipients(reasons=dict.fromkeys(find_named(words, recipients), words), has_unnamed=True)
+        return find_in_words(_read_error(answer)[1], recipients, rejection=_RECIPIENT_REJECTED)
 
 
 def _read_error(answer: HttpAnswer) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from anymail.backends import scaleway
 from anymail.utils import Attachment
 
-from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, encode_headers
+from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, SET_BY_PROVIDER, AnymailApi, LeanPayload, encode_headers
 from providers.kinds.base import CA, MAX_CONNECTIONS, AccountUrl, Option, ProviderKind, Transport, build_api_url
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.cleaning import clean_login
@@ -34,7 +34,6 @@ ATTACHMENT_TYPES = frozenset(
         "text/xml",
     ]
 )
-_SET_BY_SCALEWAY = frozenset({"date", "message-id"})
 _TOPICS = {
     "denied_authentication": Topic.AUTHENTICATION,
     "permissions_denied": Topic.AUTHENTICATION,
@@ -82,7 +81,7 @@ class ScalewayPayload(LeanPayload, scaleway.ScalewayPayload):  # type: ignore[mi
 
     def set_extra_headers(self, headers: Mapping[str, str]) -> None:
         """Set the headers, without those that Scaleway writes itself."""
-        super().set_extra_headers(encode_headers(headers, without=_SET_BY_SCALEWAY))
+        super().set_extra_headers(encode_headers(headers, without=SET_BY_PROVIDER))
 
     def set_tags(self, tags: Sequence[str]) -> None:
         """Leave the tags out."""

@@ -16,7 +16,7 @@ from providers.kinds.base import CA, MAX_CONNECTIONS, AccountUrl, Option, Provid
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer, HttpApi, HttpRequest
 from providers.kinds.name_value_tags import build_tags
-from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients, find_named
+from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients, find_in_words
 from providers.reply_words import Topic
 from providers.transports import mime
 
@@ -127,9 +127,9 @@ class SesApi(HttpApi):
     def find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
         """Return the recipients that a refusal is about. SES says what is wrong with an address, and rarely with which."""
         name, words = _read_error(answer)
-        if name != "BadRequestException" or not _RECIPIENT_REJECTED.search(words):
+        if name != "BadRequestException":
             return NONE_REJECTED
-        return RejectedRecipients(reasons=dict.fromkeys(find_named(words, recipients), words), has_unnamed=True)
+        return find_in_words(words, recipients, rejection=_RECIPIENT_REJECTED)
 
 
 def _build_content(message: EmailMessage) -> bytes:

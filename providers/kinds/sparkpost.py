@@ -6,7 +6,15 @@ from typing import Any
 
 from anymail.backends import sparkpost
 
-from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, find_shown, fit_metadata
+from providers.kinds.anymail_api import (
+    NO_GLOBAL_FALLBACK,
+    SET_BY_PROVIDER,
+    AnymailApi,
+    LeanPayload,
+    find_shown,
+    fit_metadata,
+    leave_out,
+)
 from providers.kinds.base import API_KEY, CA, MAX_CONNECTIONS, ProviderKind, Transport, build_api_url, read_key
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer
@@ -15,7 +23,6 @@ from providers.reply_words import Topic
 
 MAX_TAG = 64  # bytes of a campaign_id
 MAX_METADATA = 10_000  # bytes of JSON
-_SET_BY_SPARKPOST = frozenset({"date", "message-id"})
 _TEMPLATE = "{{"  # in a header, what follows is replaced, also with perform_substitutions off
 _TOPICS = {  # of SparkPost's extended error codes
     "1100": Topic.AUTHENTICATION,
@@ -43,9 +50,7 @@ class SparkPostPayload(LeanPayload, sparkpost.SparkPostPayload):  # type: ignore
         """Set the headers, without those that SparkPost writes itself."""
         if "List-Unsubscribe" in headers:
             self.unsupported_feature("List-Unsubscribe")
-        super().set_extra_headers(
-            {name: value for name, value in headers.items() if name.lower() not in _SET_BY_SPARKPOST}
-        )
+        super().set_extra_headers(leave_out(headers, SET_BY_PROVIDER))
 
     def set_metadata(self, metadata: Mapping[str, str]) -> None:
         """Set our id, and of the rest what there is room for."""
@@ -130,7 +135,7 @@ def _read_results(answer: HttpAnswer) -> Mapping[str, Any]:
 
 
 def _list_recipient_errors(answer: HttpAnswer) -> list[str]:
-    """Return the words about single recipients, which SparkPost gives beside the counts."""
+    """Return the words about single recipients, which SparkPost gives in addition to the counts."""
     return _list_errors({"errors": _read_results(answer).get("rcpt_to_errors")})
 
 

@@ -7,7 +7,14 @@ from anymail.backends import unisender_go
 from anymail.utils import Attachment
 
 from providers.kinds import cleaning
-from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload, encode_headers, fit_metadata
+from providers.kinds.anymail_api import (
+    NO_GLOBAL_FALLBACK,
+    SET_BY_PROVIDER,
+    AnymailApi,
+    LeanPayload,
+    encode_headers,
+    fit_metadata,
+)
 from providers.kinds.base import API_KEY, CA, MAX_CONNECTIONS, Option, ProviderKind, Transport, read_key
 from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer
@@ -17,7 +24,6 @@ from providers.reply_words import Topic
 MAX_RECIPIENTS = 10  # in To, and in Cc
 MAX_METADATA, MAX_METADATA_SIZE = 10, 10_000  # names, and bytes of JSON
 MAX_TAGS, MAX_TAG = 4, 50  # tags, and characters of one
-_SET_BY_UNISENDER = frozenset({"date", "message-id"})
 _OTHER_ACCOUNT = 114  # code: the key belongs to an account of another data centre
 
 
@@ -33,7 +39,7 @@ class UnisenderGoPayload(LeanPayload, unisender_go.UnisenderGoPayload):  # type:
 
     def set_extra_headers(self, headers: Mapping[str, str]) -> None:
         """Set the headers. Raises AnymailUnsupportedFeature for one that Unisender Go leaves out without a word."""
-        encoded = encode_headers(headers, without=_SET_BY_UNISENDER)
+        encoded = encode_headers(headers, without=SET_BY_PROVIDER)
         for name in encoded:
             if not name.lower().startswith("x-"):
                 self.unsupported_feature(f"the header {name}")
