@@ -7,7 +7,10 @@ from django.db.models import Q
 class AccountSource(models.TextChoices):
     """Where an account's options come from."""
 
-    ENVIRONMENT = "environment", "Environment"  # options stay in the environment; weight may be changed in the admin
+    ENVIRONMENT = (
+        "environment",
+        "Environment",
+    )  # options stay in the environment; weight and priority may be changed in the admin
     DATABASE = "database", "Admin or API"  # options are stored here, encrypted
     DEFAULT = "default", "Sandbox by default"  # created because no other account exists
 
@@ -22,6 +25,11 @@ class Account(models.Model):
         blank=True, editable=False
     )  # JSON, encrypted by mercury.lib.encryption, see accounts.secrets
     weight = models.PositiveSmallIntegerField(default=1, help_text="Relative share of traffic (0 = none).")
+    priority = models.PositiveSmallIntegerField(
+        default=1,
+        db_default=1,
+        help_text="1 goes first; accounts of the next number take email when none before them can.",
+    )
     rate = models.FloatField(null=True, blank=True, help_text="Requests per second; empty = no limit.")
     trust_500 = models.BooleanField(
         default=False, help_text="On HTTP 500: treat the email as not sent.", verbose_name="treat HTTP 500 as not sent"

@@ -124,4 +124,5 @@ def show_entry(out: Output, entry: Entry, *, reasons: bool = False) -> None:
     out.say(f"{when:>10}  {entry.event or '…':<14} {entry.title}{sentence}", tone=entry.tone)
     for account in entry.evaluated if reasons else ():
         mark = "→" if account.selected else "·"
-        out.say(f"{'':>27}{mark} {account.account}, weight {account.weight}: {account.note}")
+        priority = f", priority {account.priority}" if account.priority else ""
+        out.say(f"{'':>27}{mark} {account.account}, weight {account.weight}{priority}: {account.note}")

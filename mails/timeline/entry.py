@@ -37,6 +37,7 @@ class EvaluatedAccount:
 
     account: str
     weight: str
+    priority: str  # empty for the first
     note: str
     eligible: bool
     selected: bool

@@ -104,10 +104,11 @@ def _read_account(account: EventPayload) -> EvaluatedAccount:
         words = f"eligible: {note}" if note else "eligible"
     else:
         words = f"skipped: {note or 'no reason recorded'}"
-    weight = account.get_number("weight")
+    weight, priority = account.get_number("weight"), account.get_number("priority")
     return EvaluatedAccount(
         account=account.get_text("account") or "?",
         weight="" if weight is None else f"{weight:g}",
+        priority="" if priority is None else f"{priority:g}",
         note=words,
         eligible=eligible or selected,
         selected=selected,

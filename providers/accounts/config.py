@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+MAX_WEIGHT = 10_000
+MAX_PRIORITY = 100
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountConfig:
@@ -17,6 +20,7 @@ class AccountConfig:
     kind: str  # a key of kinds.catalog.KINDS
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     weight: int = 1  # share of the weighted draw; 0 is never drawn
+    priority: int = 1  # the lowest number goes first: accounts of the next take email when none of it can
     rate: float | None = None  # calls a second, None = no limit
     trust_500: bool = False  # True: this provider's 500 is known to mean "not sent"
 

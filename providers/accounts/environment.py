@@ -15,13 +15,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 from mercury.lib import rates, variables
 from providers import tls
-from providers.accounts.config import AccountConfig
+from providers.accounts.config import MAX_PRIORITY, MAX_WEIGHT, AccountConfig
 from providers.kinds.base import AccountUrl, OptionsInvalid, ProviderKind
 from providers.kinds.catalog import KINDS
 from providers.kinds.options import clean_options
 
 PREFIX = "PROVIDER_"
-_COMMON = ("weight", "rate", "trust_500")  # parameters of every URL
+_COMMON = ("weight", "priority", "rate", "trust_500")  # parameters of every URL
 _SCHEMES = {scheme: kind for kind in KINDS.values() for scheme in kind.schemes}
 _VARIABLES = frozenset(name for kind in KINDS.values() for name in kind.variables)
 
@@ -173,21 +173,28 @@ def _read_file(variable: str, key: str, path: str) -> str:
 def _build_account(
     variable: str, name: str, kind: ProviderKind, options: Mapping[str, Any], common: Mapping[str, str]
 ) -> AccountConfig:
-    weight = common.get("weight", "1")
-    if not (weight.isascii() and weight.isdigit() and int(weight) <= 10_000):
-        raise ImproperlyConfigured(f"{variable}: weight must be a whole number from 0 to 10000.")
+    weight = _read_number(variable, "weight", common, least=0, most=MAX_WEIGHT)
+    priority = _read_number(variable, "priority", common, least=1, most=MAX_PRIORITY)
     try:
         limit = rates.parse_rate(common.get("rate", ""))
         return AccountConfig(
             name=name,
             kind=kind.key,
             options=clean_options(kind.key, options),
-            weight=int(weight),
+            weight=weight,
+            priority=priority,
             rate=limit.per_second if limit else None,
             trust_500=_read_switch("trust_500", common.get("trust_500") or "false"),
         )
     except (OptionsInvalid, ValueError) as error:
         raise ImproperlyConfigured(f"{variable}: {error}") from None
+
+
+def _read_number(variable: str, name: str, common: Mapping[str, str], *, least: int, most: int) -> int:
+    text = common.get(name, "1")
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise ImproperlyConfigured(f"{variable}: {name} must be a whole number from {least} to {most}.")
+    return int(text)
 
 
 def _read_switch(name: str, text: str) -> bool:

@@ -12,6 +12,7 @@ from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
 from mercury.lib.runtime import process
 from providers import history
+from providers.accounts.config import MAX_PRIORITY, MAX_WEIGHT
 from providers.accounts.environment import load_accounts
 from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
 from providers.accounts.options import encrypt_options, find_new_options, get_options
@@ -27,6 +28,7 @@ def register(
     options: Mapping[str, Any],
     *,
     weight: int = 1,
+    priority: int = 1,
     rate: float | None = None,
     trust_500: bool = False,
     enabled: bool = True,
@@ -36,7 +38,7 @@ def register(
 
     Raises AccountInvalid, which names each invalid field.
     """
-    errors = _check_name(name) | _check_numbers(weight, rate)
+    errors = _check_name(name) | _check_numbers(weight, rate, priority)
     stored = encrypt_options(kind, options, errors)
     try:
         with transaction.atomic():
@@ -45,6 +47,7 @@ def register(
                 kind=kind,
                 secret_options=stored,
                 weight=weight,
+                priority=priority,
                 rate=rate,
                 trust_500=trust_500,
                 enabled=enabled,
@@ -63,6 +66,7 @@ def update(
     by: str,
     options: Mapping[str, Any] | None = None,
     weight: int | None = None,
+    priority: int | None = None,
     rate: float | None = None,
     trust_500: bool | None = None,
     enabled: bool | None = None,
@@ -75,7 +79,13 @@ def update(
     AccountInvalid, which names each invalid field; AccountChangeNotAllowed for options that come from the environment,
     and for enabling a default sandbox while other accounts exist.
     """
-    wanted: dict[str, Any] = {"weight": weight, "rate": rate, "trust_500": trust_500, "enabled": enabled}
+    wanted: dict[str, Any] = {
+        "weight": weight,
+        "priority": priority,
+        "rate": rate,
+        "trust_500": trust_500,
+        "enabled": enabled,
+    }
     changed = {field: value for field, value in wanted.items() if value not in (None, getattr(account, field))}
     if no_rate and account.rate is not None:
         changed["rate"] = None
@@ -84,7 +94,7 @@ def update(
             f"'{account.name}' is a default sandbox: it is used only while no other account exists, so enabling it "
             "changes nothing. Add a sandbox account of your own to use one together with the others."
         )
-    errors = _check_numbers(changed.get("weight", account.weight), changed.get("rate", account.rate))
+    errors = _check_numbers(*(changed.get(name, getattr(account, name)) for name in ("weight", "rate", "priority")))
     changes = [_describe_change(field, getattr(account, field), value) for field, value in changed.items()]
     new_options = find_new_options(account, options or {})
     if new_options:
@@ -139,10 +149,12 @@ def _check_name(name: str) -> dict[str, str]:
     return {}
 
 
-def _check_numbers(weight: int, rate: float | None) -> dict[str, str]:
+def _check_numbers(weight: int, rate: float | None, priority: int) -> dict[str, str]:
     errors = {}
-    if not 0 <= weight <= 10_000:
-        errors["weight"] = "A weight is a whole number from 0 (no email) to 10000."
+    if not 0 <= weight <= MAX_WEIGHT:
+        errors["weight"] = f"A weight is a whole number from 0 (no email) to {MAX_WEIGHT}."
+    if not 1 <= priority <= MAX_PRIORITY:
+        errors["priority"] = f"A priority is a whole number from 1 (goes first) to {MAX_PRIORITY}."
     if rate is not None and not rates.MIN_PER_SECOND <= rate <= rates.MAX_PER_SECOND:
         errors["rate"] = (
             f"A rate is a number of requests per second, from one per day to {rates.MAX_PER_SECOND:.0f}; null: no limit."

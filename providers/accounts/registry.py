@@ -61,7 +61,7 @@ def load_candidates() -> list[Candidate]:
 def sync() -> None:
     """Create the rows of accounts from the environment, and two sandboxes if there is no account at all.
 
-    Safe to repeat and to run in several processes at once. An account keeps the weight, rate and state that people
+    Safe to repeat and to run in several processes at once. An account keeps the weight, priority, rate and state that people
     set; only its kind follows the environment. An account of the database keeps its name.
     A terminal's variables are not the server's: a command creates only the sandboxes and missing breakers.
     """
@@ -137,7 +137,13 @@ def _differs(row: Account, config: AccountConfig) -> bool:
 def _build_candidate(row: Account, *, real_exists: bool) -> Candidate:
     options = get_options(row)
     config = AccountConfig(
-        name=row.name, kind=row.kind, options=options or {}, weight=row.weight, rate=row.rate, trust_500=row.trust_500
+        name=row.name,
+        kind=row.kind,
+        options=options or {},
+        weight=row.weight,
+        priority=row.priority,
+        rate=row.rate,
+        trust_500=row.trust_500,
     )
     if hasattr(row, "failure_mode"):
         config = replace(config, options={**config.options, "failure_mode": to_simulated_failure(row.failure_mode)})
@@ -164,6 +170,7 @@ def _build_row(config: AccountConfig) -> Account:
         kind=config.kind,
         source=AccountSource.ENVIRONMENT,
         weight=config.weight,
+        priority=config.priority,
         rate=config.rate,
         trust_500=config.trust_500,
     )

@@ -116,9 +116,9 @@ class AccountAdmin(GuardedAdmin):
         return self._render(request, "admin/providers/account/change_form.html", context)
 
     def edit_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
-        """Change weight, rate limit and, for accounts added here, options; secrets are written, never read."""
+        """Change weight, priority, rate limit and, for accounts added here, options; secrets are written, never read."""
         account, _candidate = self._get_for_change(request, account_id)
-        initial = {name: getattr(account, name) for name in ("weight", "rate", "trust_500", "enabled")}
+        initial = {name: getattr(account, name) for name in ("weight", "priority", "rate", "trust_500", "enabled")}
         form = AccountForm(request.POST or None, kind=account.kind, account=account, initial=initial)
         if request.method == "POST" and form.is_valid() and form.save(by=audit.get_person(request)):
             messages.success(request, f"Account {account.name} was saved.")

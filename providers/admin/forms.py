@@ -16,10 +16,15 @@ _OPTION = "option_"
 
 
 class AccountForm(forms.Form):
-    """Name, options of the kind, weight, rate limit, and how to treat HTTP 500."""
+    """Name, options of the kind, weight, priority, rate limit, and how to treat HTTP 500."""
 
     name = forms.CharField(max_length=64, help_text="Lower case letters, digits and dashes, such as mailgun-eu.")
     weight = forms.IntegerField(initial=1, help_text="Relative share of traffic (0 = none).")
+    priority = forms.IntegerField(
+        required=False,
+        initial=1,
+        help_text="1 goes first. Accounts with 2 take email when no account with 1 can, and so on.",
+    )
     rate = forms.FloatField(required=False, label="Limit", help_text="Requests per second. Empty: no limit.")
     trust_500 = forms.BooleanField(
         required=False,
@@ -35,7 +40,7 @@ class AccountForm(forms.Form):
         self.account = account
         if KINDS[kind].transport is not Transport.HTTP:
             del self.fields["trust_500"]
-        last = ("weight", "rate", "trust_500", "enabled")
+        last = ("weight", "priority", "rate", "trust_500", "enabled")
         rest: dict[str, forms.Field] = {name: self.fields.pop(name) for name in last if name in self.fields}
         if account is not None:
             del self.fields["name"]
@@ -64,6 +69,7 @@ class AccountForm(forms.Form):
             self.kind,
             self._read_options(),
             weight=data["weight"],
+            priority=data["priority"] if data["priority"] is not None else 1,
             rate=data["rate"],
             trust_500=data.get("trust_500", False),
             enabled=data["enabled"],
@@ -77,6 +83,7 @@ class AccountForm(forms.Form):
             by=by,
             options=self._read_options(),
             weight=data["weight"],
+            priority=data["priority"],
             rate=data["rate"],
             trust_500=data.get("trust_500"),
             enabled=data["enabled"],

@@ -25,6 +25,7 @@ from mercury.lib.rest.serializers import (
     StrictNumberField,
     StrictSerializer,
 )
+from providers.accounts.config import MAX_PRIORITY, MAX_WEIGHT
 from providers.accounts.options import list_shown_options
 from providers.accounts.registry import Candidate
 from providers.health.breaker import describe_breaker
@@ -38,6 +39,7 @@ FIELDS: filters.FilterFields = {
     "kind": FilterField(column="kind", values=tuple(KINDS)),
     "source": FilterField(column="source", values=AccountSource.values),
     "weight": FilterField(column="weight", kind=ValueType.INTEGER),
+    "priority": FilterField(column="priority", kind=ValueType.INTEGER),
 }
 _NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"
 
@@ -69,9 +71,16 @@ class AccountFields(serializers.Serializer[Any]):
     weight = StrictIntegerField(
         required=False,
         min_value=0,
-        max_value=10_000,
+        max_value=MAX_WEIGHT,
         help_text="Its share of the weighted selection, 0 to 10,000; an account with 0 is never selected.",
         style={"example": 2},
+    )
+    priority = StrictIntegerField(
+        required=False,
+        min_value=1,
+        max_value=MAX_PRIORITY,
+        help_text="1 goes first, up to 100. Accounts of the next number take email when none before them can.",
+        style={"example": 1},
     )
     rate = StrictNumberField(
         required=False,
@@ -125,6 +134,7 @@ class ProviderAccountSerializer(AccountFields):
             "source": row.source,
             "options": {option.name: option.value for option in list_shown_options(row)},
             "weight": row.weight,
+            "priority": row.priority,
             "rate": row.rate,
             "trust_500": row.trust_500,
             "enabled": row.enabled,

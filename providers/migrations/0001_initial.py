@@ -36,6 +36,14 @@ class Migration(migrations.Migration):
                     "weight",
                     models.PositiveSmallIntegerField(default=1, help_text="Relative share of traffic (0 = none)."),
                 ),
+                (
+                    "priority",
+                    models.PositiveSmallIntegerField(
+                        db_default=1,
+                        default=1,
+                        help_text="1 goes first; accounts of the next number take email when none before them can.",
+                    ),
+                ),
                 ("rate", models.FloatField(blank=True, help_text="Requests per second; empty = no limit.", null=True)),
                 (
                     "trust_500",

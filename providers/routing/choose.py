@@ -1,9 +1,12 @@
-"""Choose the account for an email, and record why the others were left out. Pure."""
+"""Choose the account for an email, and record why the others were left out. Pure.
+
+Among the accounts that can take the email now, those of the lowest priority number are drawn, in proportion to their weights.
+"""
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mercury.lib.value import value
 from providers.accounts.registry import Candidate
@@ -11,6 +14,14 @@ from providers.health.breaker import CallPermission
 from providers.routing.rules import ANY_ACCOUNT, AccountEvaluation, AccountLoad, Route, evaluate
 
 PROBE_KEPT = dt.timedelta(seconds=10)  # how long an email waits that may not be the probe
+
+
+class _Eligible(NamedTuple):
+    """An account that may be called now."""
+
+    candidate: Candidate
+    permission: CallPermission
+    evaluation: AccountEvaluation
 
 
 @value
@@ -46,16 +57,20 @@ class RoutingDecision:
     def build_evaluated_blob(self) -> list[dict[str, Any]]:
         """Return the evaluated accounts for an event's blob."""
         selected = self.candidate.config.name if self.candidate else None
-        return [
-            {
-                "account": account.account,
-                "weight": account.weight,
-                "eligible": account.eligible,
-                "selected": account.account == selected,
-                "note": account.note,
-            }
-            for account in self.evaluated
-        ]
+        return [_build_blob(account, selected=account.account == selected) for account in self.evaluated]
+
+
+def _build_blob(account: AccountEvaluation, *, selected: bool) -> dict[str, Any]:
+    blob = {
+        "account": account.account,
+        "weight": account.weight,
+        "eligible": account.eligible,
+        "selected": selected,
+        "note": account.note,
+    }
+    if account.priority != 1:  # as a rule all have the same: an event is stored for each email
+        blob["priority"] = account.priority
+    return blob
 
 
 def choose(
@@ -66,7 +81,7 @@ def choose(
     route: Route = ANY_ACCOUNT,
     probes: bool = True,
 ) -> RoutingDecision:
-    """Choose an account for an email of this route, by a weighted draw among those that may be called now.
+    """Choose an account for an email of this route, by a weighted draw among those that go first of all that may be called now.
 
     `draw`: in [0, 1). `probes`: whether it may be a breaker's one probe.
     """
@@ -78,35 +93,49 @@ def choose(
             result = replace(result, eligible=False, note=note, until=load.now + PROBE_KEPT)
         evaluated.append(result)
         if result.eligible:
-            eligible.append((candidate, permission))
+            eligible.append(_Eligible(candidate, permission, result))
     if not eligible:
         return RoutingDecision(candidate=None, why="no account is available now", evaluated=tuple(evaluated))
-    candidate, permission, number, total = _draw(eligible, draw)
-    evaluated = [_mark_drawn(account, candidate, number, total) for account in evaluated]
-    why = (
-        "the only eligible account"
-        if len(eligible) == 1
-        else f"weighted random choice among {len(eligible)} eligible accounts"
+    first = _list_first(eligible)
+    drawn, number, total = _draw(first, draw)
+    note = f"selected (drew {number} of {total})"
+    return RoutingDecision(
+        candidate=drawn.candidate,
+        why=_explain_draw(first, is_all=len(first) == len(eligible)),
+        evaluated=tuple([_mark(account, drawn.evaluation, note) for account in evaluated]),
+        probe=drawn.permission.probe,
     )
-    return RoutingDecision(candidate=candidate, why=why, evaluated=tuple(evaluated), probe=permission.probe)
 
 
-def _draw(
-    eligible: Sequence[tuple[Candidate, CallPermission]], draw: float
-) -> tuple[Candidate, CallPermission, int, int]:
-    total = sum(candidate.config.weight for candidate, _ in eligible)
+def _list_first(eligible: Sequence[_Eligible]) -> Sequence[_Eligible]:
+    """Return the accounts with the lowest priority number."""
+    lowest = min(account.evaluation.priority for account in eligible)
+    return [account for account in eligible if account.evaluation.priority == lowest]
+
+
+def _draw(accounts: Sequence[_Eligible], draw: float) -> tuple[_Eligible, int, int]:
+    total = sum(account.evaluation.weight for account in accounts)
     number = min(int(draw * total), total - 1)
     passed = 0
-    for candidate, permission in eligible:
-        passed += candidate.config.weight
+    for account in accounts:
+        passed += account.evaluation.weight
         if number < passed:
-            return candidate, permission, number + 1, total
+            return account, number + 1, total
     raise AssertionError("the draw is below the total")
 
 
-def _mark_drawn(account: AccountEvaluation, drawn: Candidate, number: int, total: int) -> AccountEvaluation:
-    """Return the account, with the result of the draw if it was drawn."""
-    if account.account != drawn.config.name:
-        return account
-    note = f"selected (drew {number} of {total})"
-    return replace(account, note=f"{note}: {account.note}" if account.note else note)
+def _explain_draw(first: Sequence[_Eligible], *, is_all: bool) -> str:
+    of_priority = "" if is_all else f" of priority {first[0].evaluation.priority}"
+    if len(first) == 1:
+        return f"the only eligible account{of_priority}"
+    return f"weighted random choice among {len(first)} eligible accounts{of_priority}"
+
+
+def _mark(account: AccountEvaluation, drawn: AccountEvaluation, note: str) -> AccountEvaluation:
+    """Return the account with its result of the draw: `note` if it was drawn, or that others went before it."""
+    if account is drawn:
+        return replace(account, note=f"{note}: {account.note}" if account.note else note)
+    if account.eligible and account.priority > drawn.priority:
+        later = f"used when no account of priority {drawn.priority} can take the email"
+        return replace(account, note=f"{later}; {account.note}" if account.note else later)
+    return account

@@ -68,6 +68,7 @@ class AccountEvaluation:
     weight: int
     eligible: bool
     note: str
+    priority: int = 1  # the lowest number goes first
     until: dt.datetime | None = None
     tried: bool = False  # in this round, or the email may not use it
     cannot_carry: bool = False  # its provider cannot carry such a message
@@ -112,6 +113,7 @@ def evaluate(
         return AccountEvaluation(
             account=config.name,
             weight=config.weight,
+            priority=config.priority,
             eligible=eligible,
             note=note,
             until=until,

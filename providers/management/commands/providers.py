@@ -30,6 +30,7 @@ COLUMNS = {
     "breaker": "Breaker",
     "says": "Status",
     "weight": "Weight",
+    "priority": "Priority",
     "rate": "Rate",
 }
 TONES = {"active": "ok", "closed": "ok", "half-open": "waiting", "open": "bad", "disabled": "waiting"}
@@ -172,6 +173,7 @@ def _build_row(candidate: Candidate) -> dict[str, object]:
         "breaker": str(breaker.state if breaker.mode == BreakerMode.AUTO else breaker.mode),
         "says": describe_breaker(breaker, database_clock.now()),
         "weight": config.weight,
+        "priority": config.priority,
         "rate": f"{config.rate:g}/s" if config.rate else "",
     }
 
@@ -185,6 +187,7 @@ def _build_unstored_row(config: AccountConfig) -> dict[str, object]:
         "breaker": "",
         "says": f"known only in this terminal; to store it: providers add {config.name}",
         "weight": config.weight,
+        "priority": config.priority,
         "rate": f"{config.rate:g}/s" if config.rate else "",
     }
 
@@ -213,6 +216,7 @@ def _add(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         config.kind,
         {option: value for option, value in config.options.items() if value not in (None, "")},
         weight=config.weight,
+        priority=config.priority,
         rate=config.rate,
         trust_500=config.trust_500,
         by=BY,

@@ -17,12 +17,13 @@ def test_nothing_set_is_no_account():
 
 
 def test_a_sendgrid_url():
-    config = _only(PROVIDER_OLYMPUS="sendgrid://:SG.a%2Fb@?region=eu&weight=3&rate=14/s&trust_500=1")
+    config = _only(PROVIDER_OLYMPUS="sendgrid://:SG.a%2Fb@?region=eu&weight=3&priority=2&rate=14/s&trust_500=1")
 
-    assert (config.name, config.kind, config.weight, config.rate, config.trust_500) == (
+    assert (config.name, config.kind, config.weight, config.priority, config.rate, config.trust_500) == (
         "olympus",
         "sendgrid",
         3,
+        2,
         14,
         True,
     )
@@ -108,15 +109,16 @@ def test_the_names_of_the_prototype():
         (
             "PROVIDER_OLYMPUS",
             "sandbox://?ca_file=/etc/passwd",
-            "ca_file: Sandbox has no such option. Known: weight, rate",
+            "ca_file: Sandbox has no such option. Known: weight, priority, rate",
         ),
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?ca_file=%00", "ca_file: the file cannot be read as text"),
         (
             "PROVIDER_OLYMPUS",
             "sendgrid://:secret@?wieght=2",
-            "wieght: SendGrid has no such option. Known: weight, rate, trust_500, region, api_key, api_url",
+            "wieght: SendGrid has no such option. Known: weight, priority, rate, trust_500, region, api_key, api_url",
         ),
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?weight=-1", "weight must be a whole number"),
+        ("PROVIDER_OLYMPUS", "sendgrid://:secret@?priority=0", "priority must be a whole number from 1 to 100"),
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?rate=fast", "A rate is a number and a unit"),
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?rate=0/s", "A rate is a number and a unit"),
         ("PROVIDER_OLYMPUS", "smtp://zeus:sec#ret@mail.olimpus.com", "Write /, ?, #, @ and : in a password as"),

@@ -213,6 +213,8 @@ def test_options_whose_key_is_lost_make_an_account_not_configured(settings):
         ("olympus", "smtp", {"host": "169.254.169.254"}, {}, "options.host"),
         ("olympus", "sandbox", {}, {"weight": -1}, "weight"),
         ("olympus", "sandbox", {}, {"weight": 10_001}, "weight"),
+        ("olympus", "sandbox", {}, {"priority": 0}, "priority"),
+        ("olympus", "sandbox", {}, {"priority": 101}, "priority"),
         ("olympus", "sandbox", {}, {"rate": 0}, "rate"),
         ("olympus", "sandbox", {}, {"rate": float("nan")}, "rate"),
         ("olympus", "sandbox", {}, {"rate": float("inf")}, "rate"),
@@ -262,12 +264,14 @@ def test_a_process_of_the_version_before_still_writes_history_while_two_versions
 def test_changes_leave_a_line_of_history_without_secrets():
     account = _olympus()
 
-    registration.update(account, weight=3, rate=2.5, enabled=False, options={"api_key": "SG.another-one"}, by="hera")
+    registration.update(
+        account, weight=3, priority=2, rate=2.5, enabled=False, options={"api_key": "SG.another-one"}, by="hera"
+    )
 
     first, last = BreakerChange.objects.order_by("id")
     assert (first.what, first.by) == ("registered", "zeus")
     assert last.by == "hera"
-    assert last.what == "weight 1 → 3, limit none → 2.5 /s, disabled, new options"
+    assert last.what == "weight 1 → 3, priority 1 → 2, limit none → 2.5 /s, disabled, new options"
 
 
 def test_nothing_changed_is_nothing_recorded():

@@ -17,7 +17,7 @@ from providers.models import Account, BreakerChange, BreakerMode
 pytestmark = pytest.mark.django_db
 URL = "/api/v1.0/dispatcher/providers/"
 KEY = "SG.thunderbolt-4fA"
-OLYMPUS = {"name": "olympus", "kind": "sendgrid", "options": {"api_key": KEY}, "weight": 2, "rate": 14}
+OLYMPUS = {"name": "olympus", "kind": "sendgrid", "options": {"api_key": KEY}, "weight": 2, "priority": 3, "rate": 14}
 
 
 def _client(*permissions):
@@ -54,7 +54,7 @@ def test_an_account_is_registered_and_never_shows_its_secret(operator):
         "max_connections": "",
         "ca": "",
     }
-    assert (body["weight"], body["rate"], body["enabled"], body["in_use"]) == (2, 14, True, True)
+    assert (body["weight"], body["priority"], body["rate"], body["enabled"], body["in_use"]) == (2, 3, 14, True, True)
     assert body["breaker"] == {"mode": "auto", "state": "closed", "says": "no recent errors"}
     assert tuple(body["can"]) == KINDS["sendgrid"].capabilities.can
     assert tuple(body["cannot"]) == KINDS["sendgrid"].capabilities.cannot
@@ -120,6 +120,8 @@ def test_an_unknown_account_is_a_404(operator, account_id):
         ({"options": {"api_key": KEY, "a/b~c": "x"}}, "/options/a~1b~0c"),
         ({"weight": "2"}, "/weight"),
         ({"weight": True}, "/weight"),
+        ({"priority": 0}, "/priority"),
+        ({"priority": "1"}, "/priority"),
         ({"weight": 10**40}, "/weight"),
         ({"rate": "14/s"}, "/rate"),
         ({"rate": 10**400}, "/rate"),
@@ -281,6 +283,7 @@ BODIES = st.fixed_dictionaries(
         "kind": JUNK | st.sampled_from(["sendgrid", "mailgun", "smtp", "sandbox"]),
         "options": JUNK | OPTIONS,
         "weight": JUNK,
+        "priority": JUNK,
         "rate": JUNK,
         "trust_500": JUNK,
         "enabled": JUNK,

@@ -17,8 +17,8 @@ from providers.routing.rules import NO_CONSTRAINT, AccountLoad, Route, RoutingCo
 NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
 
 
-def account(name, *, weight=1, rate=None, enabled=True, configured=True, **breaker):
-    config = AccountConfig(name=name, kind="sandbox", options={}, weight=weight, rate=rate)
+def account(name, *, weight=1, priority=1, rate=None, enabled=True, configured=True, **breaker):
+    config = AccountConfig(name=name, kind="sandbox", options={}, weight=weight, priority=priority, rate=rate)
     return Candidate(
         id=hash(name),
         config=config,
@@ -196,3 +196,44 @@ def test_a_learned_limit_counts_too():
 
     assert count_capacity([hades], AccountLoad(now=NOW, in_flight={}, permits={})) == 3
     assert note(choose(hades, in_flight={"hades": 3}), "hades") == "accepts 3 requests at once; all in use"
+
+
+def test_accounts_of_the_next_priority_wait_until_the_first_cannot():
+    first, reserve = account("hades"), account("olympus", weight=100, priority=2)
+
+    choice = choose(first, reserve, draw=0.99)
+
+    assert choice.candidate is first
+    assert choice.why == "the only eligible account of priority 1"
+    assert note(choice, "olympus") == "used when no account of priority 1 can take the email"
+    assert choice.evaluated[1].eligible
+
+
+@pytest.mark.parametrize("busy", [account("hades", **OPEN), account("hades", enabled=False)])
+def test_the_next_priority_takes_what_the_first_cannot(busy):
+    choice = choose(busy, account("olympus", priority=2), account("zeus", priority=3), draw=0.5)
+
+    assert choice.candidate.config.name == "olympus"
+    assert choice.why == "the only eligible account of priority 2"
+    assert note(choice, "zeus") == "used when no account of priority 2 can take the email"
+
+
+def test_a_full_account_lets_the_next_priority_take_over():
+    full = choose(account("hades"), account("olympus", priority=2), in_flight={"hades": 4}, slots=4)
+    limited = choose(account("hades", rate=14.0), account("olympus", priority=2), permits={"hades": 0})
+
+    assert full.candidate.config.name == limited.candidate.config.name == "olympus"
+
+
+def test_weights_count_within_a_priority_only():
+    accounts = [account("olympus", weight=3), account("zeus", weight=1), account("hades", weight=96, priority=7)]
+
+    drawn = Counter(choose(*accounts, draw=number / 100).candidate.config.name for number in range(100))
+
+    assert drawn == {"olympus": 75, "zeus": 25}
+
+
+def test_the_event_names_a_priority_only_where_it_is_not_the_first():
+    blob = choose(account("olympus"), account("hades", priority=2)).build_evaluated_blob()
+
+    assert [line.get("priority") for line in blob] == [None, 2]
