@@ -991,6 +991,14 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="ConfigurationVersion",
+            fields=[
+                ("name", models.CharField(max_length=32, primary_key=True, serialize=False)),
+                ("version", models.UUIDField()),
+                ("changed_at", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
             name="Download",
             fields=[
                 ("id", models.UUIDField(editable=False, primary_key=True, serialize=False)),

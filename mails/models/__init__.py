@@ -3,6 +3,7 @@
 from mails.models.api_key import ApiKey, SenderPermission
 from mails.models.attempt import Attempt
 from mails.models.bulk_action import BulkAction
+from mails.models.configuration_version import ConfigurationVersion
 from mails.models.download_link import Download, DownloadLink
 from mails.models.event import Event
 from mails.models.idempotency_key import IdempotencyKey
@@ -18,6 +19,7 @@ __all__ = [
     "ApiKey",
     "Attempt",
     "BulkAction",
+    "ConfigurationVersion",
     "Content",
     "Download",
     "DownloadLink",
