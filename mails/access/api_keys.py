@@ -30,9 +30,11 @@ _KEY_PATTERN = re.compile(r"mk_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
 _PREFIX_ALPHABET = string.ascii_lowercase + string.digits
 _SELECT_BY_PREFIX = "SELECT * FROM mails_apikey WHERE prefix = %s OR old_prefix = %s"
 MAX_PER_WINDOW = 100_000  # the time of each request is kept for the length of the window
+MAX_LIMIT = 1_000_000_000  # emails a minute, or recipients a day
 _LAST_USED_PRECISION = dt.timedelta(minutes=1)
 AUDIT_KIND = "API key"  # in the audit log
-_EDITABLE_FIELDS = ("name", "scopes", "senders", "rate", "expires_at")
+_LIMITS = ("emails_per_minute", "recipients_per_day")
+_EDITABLE_FIELDS = ("name", "scopes", "senders", "rate", *_LIMITS, "expires_at")
 
 
 class Scope(TextChoices):
@@ -61,13 +63,15 @@ def create(
     scopes: Iterable[str],
     senders: Iterable[str],
     rate: str = "",
+    emails_per_minute: int | None = None,
+    recipients_per_day: int | None = None,
     expires_at: dt.datetime | None = None,
     by: str = audit.COMMAND_LINE,
 ) -> tuple[ApiKey, str]:
     """Store a new key and return it with the key itself, which cannot be read again. The audit log records it as made by `by`.
 
-    `senders` are normalized by `normalize_sender`, `rate` by `normalize_rate`. Raises ValueError for an unknown scope and
-    for an invalid name, sender or rate; the text says how to write it.
+    `senders` are normalized by `normalize_sender`, `rate` by `normalize_rate`, limits checked by `check_limit`. Raises
+    ValueError for an unknown scope and for an invalid name, sender, rate or limit; the text says how to write it.
     """
     granted = list(dict.fromkeys(scopes))
     unknown = [scope for scope in granted if scope not in SCOPES]
@@ -81,6 +85,8 @@ def create(
         scopes=[str(scope) for scope in granted],
         senders=list(dict.fromkeys(map(normalize_sender, senders))),
         rate=normalize_rate(rate),
+        emails_per_minute=check_limit(emails_per_minute),
+        recipients_per_day=check_limit(recipients_per_day),
         expires_at=expires_at,
     )
     with transaction.atomic():
@@ -90,7 +96,7 @@ def create(
 
 
 def update(key: ApiKey, *, by: str) -> None:
-    """Store the changed name, scopes, senders, rate and expiry of `key`, and record each change in the audit log.
+    """Store the changed name, scopes, senders, rate, limits and expiry of `key`, and record each change in the audit log.
 
     Nothing else is written, so a key that was revoked or rotated since it was read stays revoked or rotated.
     """
@@ -132,6 +138,18 @@ def normalize_rate(text: str) -> str:
             f"A rate is a whole number of emails, at most {MAX_PER_WINDOW}: write 30/m for 0.5/s, 12/s for 1000000/d."
         )
     return f"{rate.number:.0f}/{rate.unit}"
+
+
+def check_limit(limit: int | None) -> int | None:
+    """Return the limit, None for no limit. Raises ValueError for one that is out of range; the text says what to do."""
+    if limit == 0:
+        raise ValueError(
+            "A limit of 0 would refuse every email. To stop a key, revoke it, or take its scope mails:send away; for no "
+            "limit, leave it empty."
+        )
+    if limit is not None and not 1 <= limit <= MAX_LIMIT:
+        raise ValueError(f"A limit is a whole number from 1 to {MAX_LIMIT:,}.")
+    return limit
 
 
 def find(text: str) -> ApiKey | None:

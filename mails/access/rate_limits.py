@@ -74,7 +74,7 @@ def count_write(key: ApiKey, *, writes: int = 1, mail: bool = True) -> RateLimit
     limit = RateLimitItemPerSecond(int(rate.number), rate.seconds, namespace="rate")
     count = _count_write(limit, key.prefix, writes)
     if not count.allowed:
-        _record_refused(key, rate.seconds, mails=writes if mail else 0)
+        record_refused(key, rate.seconds, mails=writes if mail else 0)
     reset_after = math.ceil(min(max(count.resets_at - time.time(), 1), rate.seconds))
     return RateLimitStatus(
         allowed=count.allowed,
@@ -171,7 +171,7 @@ def _make_redis_limiter(redis: Redis) -> MovingWindowRateLimiter:
     return MovingWindowRateLimiter(storage)
 
 
-def _record_refused(key: ApiKey, seconds: int, *, mails: int) -> None:
+def record_refused(key: ApiKey, seconds: int, *, mails: int) -> None:
     """Log a refused write once per window and process; count refused emails, which a thread writes a little later."""
     log_limit = RateLimitItemPerSecond(1, seconds, namespace="rate-logged")
     if _hit_in_memory(log_limit, key.prefix).allowed:

@@ -1,11 +1,11 @@
-"""Throttle API keys with a rate: further writes are refused (429), and each answer states what is left.
+"""Throttle API keys with a rate: further writes are refused (429), and each answer states what is left, also of limits.
 
 The headers are those of draft-ietf-httpapi-ratelimit-headers-10, and `Retry-After`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rest_framework.permissions import SAFE_METHODS
@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from mails.access import rate_limits
+from mails.access.key_limits import LimitStatus
 from mails.access.rate_limits import RateLimitStatus
 from mails.models import ApiKey
 from mercury.lib import durations
@@ -55,6 +56,19 @@ def count_batch(request: Request, mails: int) -> None:
         raise Problem(413, "batch_exceeds_rate", detail)
     if not status.allowed:
         raise _build_throttled(status)
+
+
+def add_limits(request: Request, statuses: Sequence[LimitStatus]) -> None:
+    """Have the answer state what is left of these limits, after the key's rate if it has one."""
+    if not statuses:
+        return
+    stated: dict[str, str] = getattr(request, "rate_headers", {})
+    policies = [f'"{status.name}";q={status.quota};w={status.name.seconds}' for status in statuses]
+    left = [f'"{status.name}";r={status.remaining};t={status.reset_after}' for status in statuses]
+    request.rate_headers = {  # type: ignore[attr-defined]  # as above
+        name: ", ".join([*filter(None, [stated.get(name)]), *items])
+        for name, items in (("RateLimit-Policy", policies), ("RateLimit", left))
+    }
 
 
 def _build_headers(status: RateLimitStatus) -> Mapping[str, str]:

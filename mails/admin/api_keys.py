@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from mails.access import api_keys, grants
+from mails.access import api_keys, grants, key_limits
 from mails.access.api_keys import Scope
 from mails.models import ApiKey
 from mercury.lib import encryption
@@ -60,6 +60,17 @@ class RateField(forms.CharField):
             raise forms.ValidationError(str(error)) from error
 
 
+class LimitField(forms.IntegerField):
+    """A limit of a key, such as 1000."""
+
+    def clean(self, value: Any) -> int | None:
+        """Return the limit; one out of range gets an error that says what to do."""
+        try:
+            return api_keys.check_limit(super().clean(value))
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
     """Settings of a key that an operator chooses."""
 
@@ -76,7 +87,15 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
     )
     rate = RateField(
         required=False,
-        help_text="Rate limit, such as 10/s, 600/m, 1000/h or 50000/d. Empty: no limit.",
+        help_text="Rate limit of everything it writes, such as 10/s, 600/m, 1000/h or 50000/d. Empty: no limit.",
+    )
+    emails_per_minute = LimitField(
+        required=False,
+        help_text="Emails in each minute of the clock, counted exactly over all machines. Empty: no limit.",
+    )
+    recipients_per_day = LimitField(
+        required=False,
+        help_text="Recipients of its emails on each day (UTC), counted exactly over all machines. Empty: no limit.",
     )
     expires_at = forms.DateTimeField(
         required=False,
@@ -88,7 +107,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
 
     class Meta:
         model = ApiKey
-        fields = ("name", "scopes", "senders", "rate", "expires_at")
+        fields = ("name", "scopes", "senders", "rate", "emails_per_minute", "recipients_per_day", "expires_at")
 
     def clean_name(self) -> str:
         """Refuse marks that control a terminal or change the writing direction."""
@@ -141,10 +160,11 @@ class ApiKeyAdmin(GuardedAdmin):
         """Return its allowed senders."""
         return ", ".join(key.senders) or "none"
 
-    @admin.display(description="rate")
+    @admin.display(description="limits")
     def limit(self, key: ApiKey) -> str:
-        """Return its rate limit."""
-        return key.rate or "no limit"
+        """Return its rate and its limits."""
+        limits = ((key.emails_per_minute, "emails a minute"), (key.recipients_per_day, "recipients a day"))
+        return "; ".join(filter(None, [key.rate, *(f"{most:,} {unit}" for most, unit in limits if most)])) or "no limit"
 
     @admin.display(description="last used", ordering="last_used_at")
     def last_used(self, key: ApiKey) -> str:
@@ -183,6 +203,8 @@ class ApiKeyAdmin(GuardedAdmin):
             scopes=obj.scopes,
             senders=obj.senders,
             rate=obj.rate,
+            emails_per_minute=obj.emails_per_minute,
+            recipients_per_day=obj.recipients_per_day,
             expires_at=obj.expires_at,
             by=audit.get_person(request),
         )
@@ -207,6 +229,7 @@ class ApiKeyAdmin(GuardedAdmin):
             "key": key,
             "key_text": _pop_shown_once(request, key) if request.method == "GET" else "",
             "key_state": _state(key) if key else None,
+            "key_limits": key_limits.load_statuses(key) if key else (),
             "example_sender": _choose_example_sender(key),
             "api_url": request.build_absolute_uri(reverse("api-mail-list")),
         }

@@ -12,6 +12,7 @@ from mails.dispatch import wake
 from mails.intake import given_files, idempotency
 from mails.intake.client import Client
 from mails.intake.judge import Draft, Judge
+from mails.intake.limits import Counting, find_limited, record_refused
 from mails.intake.receipts import NotStored, Receipt, Stored
 from mails.intake.submission import Submission
 from mails.lifecycle import writer
@@ -35,7 +36,8 @@ def accept(submissions: Sequence[Submission], *, client: Client) -> list[Receipt
     Runs in its own transaction, which may include submissions of other threads, and wakes the queues after the commit;
     once this returns, no email can be lost. The same idempotency key of the same client returns the first receipt for 24
     hours, also within the list. Each refusal is a receipt with its errors; an application's email with invalid fields is
-    kept with a BAD REQUEST event, and uses up no key. Raises a database error if the database does not answer; then
+    kept with a BAD REQUEST event, and uses up no key. So is one that the limits of the API key have no room for, but it
+    is not kept. Raises a database error if the database does not answer; then
     nothing was stored, or everything if only the answer to the commit was lost: with keys, a retry is safe. Files are stored
     before their emails. Raises StorageUnavailable if they cannot be; then no email was.
     """
@@ -47,6 +49,7 @@ def accept(submissions: Sequence[Submission], *, client: Client) -> list[Receipt
         (file.sha256 for draft in drafts if draft.new and draft.files for file in draft.new.message.files),
     )
     receipts = _store(new)
+    record_refused(client.api_key, receipts)
     return [_choose_receipt(draft, receipts) for draft in drafts]
 
 
@@ -66,7 +69,7 @@ def _store(new: Sequence[NewMail]) -> Receipts:
         return {}
     try:
         if not connection.in_atomic_block and sum(draft.mail.size for draft in new) <= GROUPED:
-            return process_state.get(_SharedTransactions)(new)
+            return _find_shared(new)(new)
         receipts = _write(new)
     except NOT_STORABLE as error:
         log.warning("group_not_stored", error=classify(error))
@@ -83,12 +86,15 @@ def _write_groups(calls: Sequence[Sequence[NewMail]]) -> list[Receipts]:
 
 def _write(new: Sequence[NewMail]) -> dict[uuid.UUID, Receipt]:
     """Store emails in one transaction, and return their receipts: of those whose key is in use, that of the first one."""
-    with_keys = any(draft.key is not None for draft in new)
-    # Without keys it is one statement on PostgreSQL, which is a transaction of its own.
-    with transaction.atomic() if with_keys or connection.in_atomic_block else nullcontext():
-        stored = writer.create(new)
-        again = idempotency.answer_again([draft for draft in new if draft.mail.id not in stored])
-    return {draft.mail.id: Stored(mail=draft.mail) for draft in new} | again
+    with_keys, limited_by = any(draft.key is not None for draft in new), find_limited(new)
+    counting = Counting(limited_by) if limited_by is not None else None
+    # Without keys and limits it is one statement on PostgreSQL, which is a transaction of its own.
+    with transaction.atomic() if with_keys or counting or connection.in_atomic_block else nullcontext():
+        stored = writer.create(new, refuse=counting.refuse) if counting else writer.create(new)
+        refused = counting.refused if counting else {}
+        again = idempotency.answer_again([draft for draft in new if draft.mail.id not in {*stored, *refused}])
+    receipts = {draft.mail.id: Stored(mail=draft.mail) for draft in new} | again
+    return counting.add_statuses(receipts) | refused if counting else receipts
 
 
 def _write_storable(new: Sequence[NewMail]) -> dict[uuid.UUID, Receipt]:
@@ -109,8 +115,23 @@ def _wake_queues(calls: Sequence[Sequence[NewMail]]) -> None:
         wake.wake_after_commit(sorted(queues))
 
 
+def _find_shared(new: Sequence[NewMail]) -> "_SharedTransactions":
+    """Return the transactions to share: those of an API key with limits are its own, so that only it waits for its row."""
+    key = find_limited(new)
+    if key is None:
+        return process_state.get(_SharedTransactions)
+    return process_state.get(_TransactionsOfKeys).by_key.setdefault(key.pk, _SharedTransactions())
+
+
 class _SharedTransactions(GroupCommit[Sequence[NewMail], Receipts]):
     """The transactions that calls of this process share."""
 
     def __init__(self) -> None:
         super().__init__(_write_groups, after=_wake_queues)
+
+
+class _TransactionsOfKeys:
+    """The shared transactions of each API key that has limits."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[int, _SharedTransactions] = {}

@@ -25,6 +25,7 @@ _REUSED = Refused(
 _IN_USE = Refused(
     reason=RefusalReason.KEY_IN_USE,
     detail="A request with this Idempotency-Key is still running. Retry in a second.",
+    retry_after=1,
 )
 
 

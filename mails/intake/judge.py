@@ -18,7 +18,7 @@ from mails.intake.submission_fields import KEPT_OF_A_REJECTED
 from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.message import addresses
 from mails.message.message import LinkReference, Message
-from mails.models import Mail, uuid7
+from mails.models import ApiKey, Mail, uuid7
 from mails.states import Actor, EventName, RecipientKind, Source, Status
 from mercury.lib.database import database_clock
 from providers.accounts import registry
@@ -75,6 +75,11 @@ class Judge:
         return self._client.list_allowed_senders()
 
     @cached_property
+    def _limited_by(self) -> ApiKey | None:
+        key = self._client.api_key
+        return key if key is not None and key.has_limits else None
+
+    @cached_property
     def _blank(self) -> Mail:
         """What all emails of the call have. A copy takes a quarter of the time that `Mail(…)` takes."""
         client = self._client
@@ -129,6 +134,7 @@ class Judge:
                 ),
             ),
             key=idempotency.build_key(key, valid, owner=self._client.owner, mail=mail) if key else None,
+            limited_by=self._limited_by,
         )
 
     def _reject(self, invalid: InvalidSubmission) -> Draft:

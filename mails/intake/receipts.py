@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from django.db import Error
 
+from mails.access.key_limits import LimitStatus
 from mails.models import Mail
 
 IDEMPOTENCY_KEY = "Idempotency-Key"  # where an error is about the key
@@ -25,6 +26,8 @@ class RefusalReason(StrEnum):
     INVALID_KEY = "invalid_idempotency_key"  # the idempotency key is empty, too long, or not printable ASCII
     KEY_REUSED = "idempotency_key_reused"  # the key was used with another body
     KEY_IN_USE = "idempotency_key_in_use"  # a request with this key is still running
+    LIMIT_REACHED = "limit_reached"  # the API key has used up its emails of this minute or its recipients of this day
+    ABOVE_LIMIT = "above_limit"  # the email alone has more recipients than the API key may use in a day
 
     @property
     def status(self) -> int:
@@ -38,6 +41,8 @@ _STATUSES = {
     RefusalReason.INVALID_KEY: 400,
     RefusalReason.KEY_REUSED: 422,
     RefusalReason.KEY_IN_USE: 409,
+    RefusalReason.LIMIT_REACHED: 429,
+    RefusalReason.ABOVE_LIMIT: 413,
 }
 
 
@@ -61,21 +66,30 @@ class InvalidField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A stored email. `replayed`: an earlier request, or submission, with the same idempotency key stored it."""
+    """A stored email. `replayed`: an earlier request, or submission, with the same idempotency key stored it.
+
+    `limits`: those of the API key, once it and those stored with it are counted.
+    """
 
     mail: Mail
     text: str = ""  # its body as plain text: as given, or derived from the HTML
     replayed: bool = False
+    limits: tuple[LimitStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """A submission that is not accepted. `mail_id`: the rejected email, where it is kept."""
+    """A submission that is not accepted. `mail_id`: the rejected email, where it is kept.
+
+    `limits`: those of the API key. `retry_after`: seconds after which it may be accepted, where time alone helps.
+    """
 
     reason: RefusalReason
     detail: str
     errors: tuple[InvalidField, ...] = ()
     mail_id: uuid.UUID | None = None
+    limits: tuple[LimitStatus, ...] = ()
+    retry_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

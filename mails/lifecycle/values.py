@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mails.message.message import Message
-from mails.models import IdempotencyKey, Mail
+from mails.models import ApiKey, IdempotencyKey, Mail
 from mails.states import LEASED, TRANSITIONS, AttemptState, RecipientState, Status
 from mercury.lib.database import recordset
 from mercury.lib.database.recordset import as_json, as_time, as_uuid
@@ -153,7 +153,7 @@ class Step:
 class NewMail:
     """An email to be stored, with its first events. `mail` is unsaved and complete but for its state; `key` is unsaved.
 
-    `mail` has `message.columns`.
+    `mail` has `message.columns`. `limited_by`: the key whose limits it counts towards; None: no limit.
     """
 
     mail: Mail
@@ -161,6 +161,7 @@ class NewMail:
     state: MailState
     events: tuple[EventDraft, ...]
     key: IdempotencyKey | None = None
+    limited_by: ApiKey | None = None
 
 
 LateResult = tuple[uuid.UUID, AttemptClosed | None, EventDraft]

@@ -6,7 +6,7 @@ A group of emails costs a handful of statements, whatever its size; `sql` has th
 import datetime as dt
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
@@ -64,20 +64,27 @@ class _MovedMail:
     last_event_at: int  # no earlier than its last event before
 
 
-def create(new: Sequence[NewMail]) -> set[uuid.UUID]:
+Refuse = Callable[[Sequence[NewMail]], Collection[uuid.UUID]]  # returns the ids of the emails that are not to be stored
+
+
+def create(new: Sequence[NewMail], *, refuse: Refuse | None = None) -> set[uuid.UUID]:
     """Store emails with their state, key, body, recipients and first events, and return the ids of those stored.
 
     Leaves out an email whose idempotency key is in use, also by an earlier one of these; waits for nobody, but more than
     MAX_KEY_LOCKS keys wait for others that store the same ones. A key that has expired is taken over. One transaction; on PostgreSQL one statement whatever the number, and another one where emails
-    have keys. If it fails, a transaction around it is spoilt.
+    have keys. If it fails, a transaction around it is spoilt. `refuse` is asked within the transaction, about the emails
+    whose keys are free; those that it refuses use up no key.
     """
     keys = [mail.key for mail in new if mail.key is not None]
-    if not keys and connection.vendor == "postgresql":
+    if not keys and refuse is None and connection.vendor == "postgresql":
         _store(new)  # a statement is a transaction of its own: two round trips less
         return {mail.mail.id for mail in new}
     with transaction.atomic(savepoint=False):
         with_free_key = _insert_keys(keys) if keys else set()
         free = [mail for mail in new if mail.key is None or mail.mail.id in with_free_key]
+        if refuse is not None and free and (refused := refuse(free)):
+            _release_keys([mail.key for mail in free if mail.key is not None and mail.mail.id in refused])
+            free = [mail for mail in free if mail.mail.id not in refused]
         _store(free)
     return {mail.mail.id for mail in free}
 
@@ -91,6 +98,15 @@ def _insert_keys(keys: Sequence[IdempotencyKey]) -> set[uuid.UUID]:
         for statement, parameters in sql.insert_keys(rows, expired):
             cursor.execute(statement, parameters)
         return {as_uuid(row[0]) for row in cursor.fetchall()}
+
+
+def _release_keys(keys: Sequence[IdempotencyKey]) -> None:
+    """Delete the rows of keys that this transaction has inserted."""
+    if keys:
+        mail_ids = [key.mail_id for key in keys]
+        IdempotencyKey.objects.filter(
+            owner__in={key.owner for key in keys}, key__in=[key.key for key in keys], mail__in=mail_ids
+        ).delete()
 
 
 def _store(new: Sequence[NewMail]) -> None:

@@ -49,6 +49,18 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
+                (
+                    "emails_per_minute",
+                    models.PositiveIntegerField(
+                        blank=True, help_text="Emails that it may submit in each minute of the clock.", null=True
+                    ),
+                ),
+                (
+                    "recipients_per_day",
+                    models.PositiveIntegerField(
+                        blank=True, help_text="Recipients that its emails may have on each day, UTC.", null=True
+                    ),
+                ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 ("expires_at", models.DateTimeField(blank=True, null=True)),
@@ -58,6 +70,25 @@ class Migration(migrations.Migration):
                 "verbose_name": "API key",
                 "ordering": ("name", "id"),
             },
+        ),
+        migrations.CreateModel(
+            name="KeyUsage",
+            fields=[
+                (
+                    "api_key",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="usage",
+                        serialize=False,
+                        to="mails.apikey",
+                    ),
+                ),
+                ("minute", models.BigIntegerField(default=0, help_text="Minutes since the Unix epoch.")),
+                ("emails", models.BigIntegerField(default=0, help_text="Accepted in that minute.")),
+                ("day", models.BigIntegerField(default=0, help_text="Days since the Unix epoch, UTC.")),
+                ("recipients", models.BigIntegerField(default=0, help_text="Of emails accepted on that day.")),
+            ],
         ),
         migrations.CreateModel(
             name="Mail",

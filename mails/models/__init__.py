@@ -8,6 +8,7 @@ from mails.models.download_link import Download, DownloadLink
 from mails.models.event import Event
 from mails.models.idempotency_key import IdempotencyKey
 from mails.models.ids import first_id, moment_of, uuid7
+from mails.models.key_usage import KeyUsage
 from mails.models.mail import Content, Mail, Recipient
 from mails.models.mail_label import MailLabel
 from mails.models.pause import Pause
@@ -27,6 +28,7 @@ __all__ = [
     "FileContent",
     "FilePiece",
     "IdempotencyKey",
+    "KeyUsage",
     "Mail",
     "MailFile",
     "MailLabel",

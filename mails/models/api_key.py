@@ -26,6 +26,12 @@ class ApiKey(models.Model):
         db_default="",
         help_text="Rate limit for submitted emails, such as 600/m.",
     )
+    emails_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Emails that it may submit in each minute of the clock."
+    )
+    recipients_per_day = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Recipients that its emails may have on each day, UTC."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -37,6 +43,11 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def has_limits(self) -> bool:
+        """Return True if its emails are counted in the database."""
+        return self.emails_per_minute is not None or self.recipients_per_day is not None
 
     def is_usable(self, now: dt.datetime) -> bool:
         """Return True if the key is neither revoked nor expired."""

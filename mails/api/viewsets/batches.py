@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mails.access import throttles
+from mails.access.key_limits import LimitStatus
 from mails.api.parsers import BatchParser
 from mails.api.serializers.batches import BatchResultsSerializer, BatchSerializer, SubmissionInBatchSerializer
 from mails.api.serializers.mails import KEY_PARAMETER
@@ -55,7 +56,9 @@ class BatchActions(OwnMailsViewSet):
         responses={202: BatchResultsSerializer, 207: BatchResultsSerializer},
         parameters=[
             KEY_PARAMETER,
-            describe_header("Retry-After", "Seconds to wait before emails with status 409 are sent again.", on=[207]),
+            describe_header(
+                "Retry-After", "Seconds to wait before emails with status 409 or 429 are sent again.", on=[207]
+            ),
         ],
     )
     @action(
@@ -78,7 +81,9 @@ class BatchActions(OwnMailsViewSet):
         given = [_read_submission(item, number, whole_key) for number, item in enumerate(items)]
         user = request.user if isinstance(request.user, User) else None
         client = Client(source=Source.API, api_key=get_key(request), user=user)
-        receipts = iter(accept([item for item in given if isinstance(item, Submission)], client=client))
+        accepted = accept([item for item in given if isinstance(item, Submission)], client=client)
+        throttles.add_limits(request, _find_limits(accepted))
+        receipts = iter(accepted)
         each = [next(receipts) if isinstance(item, Submission) else item for item in given]
         return _respond(request, each, steps)
 
@@ -145,6 +150,11 @@ def _refuse(field: str, code: str, detail: str) -> Refused:
     return Refused(reason=reason, detail=detail, errors=(InvalidField(field=field, code=code, detail=detail),))
 
 
+def _find_limits(receipts: Sequence[Receipt]) -> Sequence[LimitStatus]:
+    """Return what is left of the limits of the key; they were counted once, for all emails."""
+    return next((receipt.limits for receipt in receipts if not isinstance(receipt, NotStored) and receipt.limits), ())
+
+
 def _respond(request: Request, receipts: Sequence[Receipt], steps: tuple[str, ...]) -> Response:
     base = request.build_absolute_uri(
         reverse("api-mail-list")
@@ -155,7 +165,8 @@ def _respond(request: Request, receipts: Sequence[Receipt], steps: tuple[str, ..
     statuses = [result["status"] for result in results]
     accepted = statuses.count(202)
     body = {"accepted": accepted, "refused": len(results) - accepted, "results": results}
-    headers = {"Retry-After": "1"} if RefusalReason.KEY_IN_USE.status in statuses else None
+    waits = [receipt.retry_after for receipt in receipts if isinstance(receipt, Refused) and receipt.retry_after]
+    headers = {"Retry-After": str(max(waits))} if waits else None
     return Response(body, status=202 if accepted == len(results) else 207, headers=headers)
 
 

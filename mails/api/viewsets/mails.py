@@ -14,6 +14,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from mails.access import throttles
 from mails.access.api_keys import Scope
 from mails.access.permissions import has_scope
 from mails.actions import apply
@@ -72,7 +73,7 @@ class MailViewSet(BatchActions):
     ordering = "-id"
     required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.MAILS_SEND}
     refusals = {
-        "create": (409, 422),
+        "create": (409, 413, 422),
         **dict.fromkeys(("cancel", "hold", "release", "reprocess", "resolve"), (409,)),
         "file": (410,),
     }
@@ -252,6 +253,8 @@ def _submit(request: Request, fields: Mapping[str, Any]) -> Stored:
     user = request.user if isinstance(request.user, User) else None
     submission = Submission(fields=fields, idempotency_key=request.headers.get(IDEMPOTENCY_KEY))
     (receipt,) = accept([submission], client=Client(source=Source.API, api_key=get_key(request), user=user))
+    if not isinstance(receipt, NotStored):
+        throttles.add_limits(request, receipt.limits)
     match receipt:
         case Stored():
             return receipt
@@ -273,7 +276,7 @@ def _build_problem(request: Request, refused: Refused) -> Problem:
         refused.reason,
         detail,
         errors=[_locate(error) for error in refused.errors],
-        headers={"Retry-After": "1"} if refused.reason == RefusalReason.KEY_IN_USE else None,
+        headers={"Retry-After": str(refused.retry_after)} if refused.retry_after is not None else None,
         extra={"mail": build_mail_api_url(request, refused.mail_id)} if refused.mail_id else None,
     )
 

@@ -19,6 +19,8 @@ COLUMNS = {
     "scopes": "Scopes",
     "senders": "Senders",
     "rate": "Rate",
+    "emails_per_minute": "Emails a minute",
+    "recipients_per_day": "Recipients a day",
     "last_used_at": "Last used",
     "expires_at": "Expires",
 }
@@ -56,6 +58,18 @@ class Command(commands.MercuryCommand):
             "--rate", type=_parse_rate, metavar="600/m", help="Rate limit for submitted emails. Default: no limit."
         )
         create.add_argument(
+            "--emails-per-minute",
+            type=_parse_limit,
+            metavar="N",
+            help="Emails in each minute of the clock, counted exactly over all machines. Default: no limit.",
+        )
+        create.add_argument(
+            "--recipients-per-day",
+            type=_parse_limit,
+            metavar="N",
+            help="Recipients on each day (UTC), counted exactly over all machines. Default: no limit.",
+        )
+        create.add_argument(
             "--expires",
             type=commands.parse_duration_option,
             metavar="90d",
@@ -88,15 +102,20 @@ class Command(commands.MercuryCommand):
 def _create(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     name, senders = options["name"], options["sender"]
     scopes = options["scope"] or [api_keys.Scope.MAILS_SEND.value, api_keys.Scope.MAILS_READ.value]
+    limits = {limit: options[limit] for limit in ("emails_per_minute", "recipients_per_day")}
     expires_at = timezone.now() + options["expires"] if options["expires"] else None
     if options["dry_run"]:
         limit = f"; rate limit: {options['rate']}" if options["rate"] else ""
+        limit += "".join(f"; {name.replace('_', ' ')}: {most:,}" for name, most in limits.items() if most)
         sending = f"allowed senders: {', '.join(senders) or 'none'}{limit}"
         out.say(f"Would create the key '{name}' with {', '.join(scopes)}; {sending}.")
         rate = options["rate"] or None
-        out.write_document({"name": name, "scopes": scopes, "senders": senders, "rate": rate, "expires_at": expires_at})
+        shown = {"name": name, "scopes": scopes, "senders": senders, "rate": rate, **limits, "expires_at": expires_at}
+        out.write_document(shown)
         return None
-    key, text = api_keys.create(name, scopes=scopes, senders=senders, rate=options["rate"] or "", expires_at=expires_at)
+    key, text = api_keys.create(
+        name, scopes=scopes, senders=senders, rate=options["rate"] or "", **limits, expires_at=expires_at
+    )
     _show(out, key, text)
     if not senders and api_keys.Scope.MAILS_SEND in scopes:
         out.say(
@@ -174,6 +193,14 @@ def _parse_rate(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _parse_limit(text: str) -> int:
+    limit = commands.parse_integer_option(0, api_keys.MAX_LIMIT)(text)
+    try:
+        return api_keys.check_limit(limit) or limit
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _find(prefix: str) -> ApiKey:
     key = ApiKey.objects.filter(prefix=prefix.removeprefix("mk_")[:8]).first()
     if key is None:
@@ -192,6 +219,8 @@ def _as_row(key: ApiKey) -> dict[str, object]:
         "scopes": key.scopes,
         "senders": key.senders,
         "rate": key.rate or None,
+        "emails_per_minute": key.emails_per_minute,
+        "recipients_per_day": key.recipients_per_day,
         "created_at": key.created_at,
         "last_used_at": key.last_used_at,
         "expires_at": key.expires_at,

@@ -117,3 +117,21 @@ def test_a_person_is_allowed_to_send_as_an_address(operator):
 
     assert "zeus@olimpus.com" in page
     assert "Sender permissions" in page
+
+
+def test_a_key_gets_limits_and_its_page_shows_what_is_used(operator):
+    form = {"name": "accounts", "scopes": ["mails:send"], "senders": "*"}
+
+    operator.post(f"{KEYS}add/", form | {"emails_per_minute": "60", "recipients_per_day": "1000"})
+    key = ApiKey.objects.get()
+    operator.get(f"{KEYS}{key.pk}/change/")  # shows the key, once
+    page, listed = operator.get(f"{KEYS}{key.pk}/change/").text, operator.get(KEYS).text
+    refused = operator.post(f"{KEYS}{key.pk}/change/", form | {"emails_per_minute": "0"}).text
+    operator.post(f"{KEYS}{key.pk}/change/", form)
+
+    assert (key.emails_per_minute, key.recipients_per_day) == (60, 1000)
+    assert "Recipients today (UTC)</dt><dd>0 of 1000 used" in page
+    assert "60 emails a minute; 1,000 recipients a day" in listed
+    assert "A limit of 0 would refuse every email" in refused
+    key.refresh_from_db()
+    assert not key.has_limits

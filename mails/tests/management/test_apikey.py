@@ -40,6 +40,24 @@ def test_a_key_with_a_rate_has_it_in_the_list():
     ]
 
 
+def test_a_key_with_limits_has_them_in_the_list():
+    run("apikey", "create", "shop", "--emails-per-minute", "60", "--recipients-per-day", "1000")
+
+    (row,) = run("apikey", "list", "--json").lines
+    assert (row["emails_per_minute"], row["recipients_per_day"]) == (60, 1000)
+    assert (
+        "recipients per day: 1,000" in run("apikey", "create", "till", "--recipients-per-day", "1000", "--dry-run").out
+    )
+
+
+@pytest.mark.parametrize(("limit", "words"), [("0", "revoke it"), ("ten", "is not a whole number from 0")])
+def test_what_is_no_limit_is_refused_with_the_remedy(limit, words):
+    ran = run("apikey", "create", "shop", "--recipients-per-day", limit)
+
+    assert words in ran.error
+    assert not ApiKey.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("rate", "words"),
     [
