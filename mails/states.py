@@ -170,6 +170,7 @@ class EventName(TextChoices):
     DUPLICATE = "DUPLICATE", "Sent twice"
     FILE_DOWNLOADED = "FILE DOWNLOADED", "File downloaded"
     LINK_REVOKED = "LINK REVOKED", "Download link revoked"
+    COPIED = "COPIED", "Sent as a copy"
 
     DELIVERED = "DELIVERED", "Delivered"
     DEFERRED = "DEFERRED", "Deferred"

@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from mails.admin import actions, bulk, export
+from mails.admin import actions, bulk, copies, export
 from mails.message import mail_preview, mime
 from mails.models import ApiKey, DownloadLink, Mail
 from mails.models.querysets import MailQuerySet
@@ -81,6 +81,7 @@ class MailAdmin(GuardedAdmin):
         return [
             path("bulk/", guarded(bulk.bulk_view), name="mails_mail_bulk"),
             path("export/", guarded(export.export_view), name="mails_mail_export"),
+            path("<uuid:mail_id>/copy/", guarded(copies.copy_view), name="mails_mail_copy"),
             path("<uuid:mail_id>/action/<str:verb>/", guarded(actions.action_view), name="mails_mail_action"),
             *super().get_urls(),
         ]

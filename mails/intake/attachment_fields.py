@@ -108,6 +108,15 @@ class GivenFile:
         )
 
 
+@value
+class StoredContent:
+    """A content that Mercury has stored, in place of bytes. Only Mercury's own code can give one, never a client."""
+
+    sha256: str
+    size: int  # bytes
+    content_type: str
+
+
 FindFiles = Callable[[tuple[GivenFile, ...]], tuple[tuple[AttachmentReference, ...], Any]]
 
 
@@ -162,6 +171,15 @@ class AttachmentsField(SubmissionField, serializers.Field[Any, Any, Any, Any]):
                 filename=values["filename"],
                 content_id=content_id,
                 delivery=values["delivery"],
+            )
+        if isinstance(stored := item["content"], StoredContent):
+            return GivenFile(
+                filename=values["filename"],
+                content_type=stored.content_type,
+                content_id=content_id,
+                delivery=values["delivery"],
+                size=stored.size,
+                sha256=stored.sha256,
             )
         measured = _measure(item["content"], values["filename"], values["content_type"], content_id)
         return replace(measured, delivery=values["delivery"])
@@ -224,7 +242,7 @@ def _read_content(field: AttachmentsField, item: Mapping[str, Any]) -> None:
         raise build_error("required", "Give the content in base64, or the id of an uploaded file as 'file'.")
     if content is not None and upload is not None:
         raise build_error("ambiguous", "Give 'content' or 'file', not both.")
-    if not isinstance(content, File | None):
+    if not isinstance(content, File | StoredContent | None):
         field.read_text(content, "text in base64")
 
 

@@ -38,9 +38,13 @@ def explain_invalid(key: str) -> str:
 
 
 def build_key(key: str, submission: ValidSubmission, *, owner: str, mail: Mail) -> IdempotencyKey:
-    """Return the row that ties the key to this email and its body."""
+    """Return the row that ties the key to this email, its body, and the email that it is a copy of."""
     return IdempotencyKey(
-        owner=owner, key=key, body_hash=_hash_body(submission), mail_id=mail.id, created_at=mail.created_at
+        owner=owner,
+        key=key,
+        body_hash=_hash_body(submission, copy_of=mail.copy_of),
+        mail_id=mail.id,
+        created_at=mail.created_at,
     )
 
 
@@ -65,12 +69,12 @@ def _answer(key: IdempotencyKey, first: IdempotencyKey | None) -> Receipt:
     return Stored(mail=first.mail, replayed=True) if first.body_hash == key.body_hash else _REUSED
 
 
-def _hash_body(submission: ValidSubmission) -> str:
+def _hash_body(submission: ValidSubmission, *, copy_of: uuid.UUID | None = None) -> str:
     """Hash a body: the same for each that means the same email, whatever the order of its fields.
 
     What is absent or empty does not count. So an email has the same hash in a Mercury that knows more fields.
     """
-    meant = {**submission.values, "delivery_guarantee": submission.delivery_guarantee}
+    meant = {**submission.values, "delivery_guarantee": submission.delivery_guarantee, "copy_of": copy_of}
     return hashlib.sha256(orjson.dumps(_leave_out_empty(meant), option=_OPTIONS, default=_to_json)).hexdigest()
 
 

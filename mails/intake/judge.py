@@ -13,7 +13,7 @@ from mails.intake.attachment_fields import GivenFile
 from mails.intake.client import Client, is_sender_allowed
 from mails.intake.given_files import OwnFiles
 from mails.intake.receipts import IDEMPOTENCY_KEY, InvalidField, RefusalReason, Refused
-from mails.intake.submission import InvalidSubmission, Submission, ValidSubmission
+from mails.intake.submission import CopySource, InvalidSubmission, Submission, ValidSubmission
 from mails.intake.submission_fields import KEPT_OF_A_REJECTED
 from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.message import addresses
@@ -61,7 +61,7 @@ class Judge:
             case ValidSubmission() as valid:
                 if refused := self._check_sender(valid.message.sender):
                     return Draft(refused=refused)
-                new = self._build_mail(valid, key)
+                new = self._build_mail(valid, key, given.copy_of)
                 if Feature.SMTPUTF8 in new.mail.needs and (unusable := _refuse_addresses(valid)):
                     return self._reject(unusable)
                 return Draft(new=new, files=valid.files)
@@ -106,7 +106,7 @@ class Judge:
         reason = RefusalReason.SENDER_NOT_ALLOWED
         return Refused(reason=reason, detail=detail, errors=(InvalidField(field="sender", code=reason, detail=detail),))
 
-    def _build_mail(self, valid: ValidSubmission, key: str | None) -> NewMail:
+    def _build_mail(self, valid: ValidSubmission, key: str | None, copy_of: CopySource | None) -> NewMail:
         created_at, checked_at = self._created_at, self._checked_at
         message = _add_links(valid, created_at + settings.MERCURY_LINK_EXPIRY)
         mail = self._new_mail(
@@ -116,6 +116,7 @@ class Judge:
             delivery_guarantee=valid.delivery_guarantee,
             status=Status.QUEUED,
             expires_at=created_at + settings.MERCURY_EXPIRY,
+            copy_of=copy_of.mail_id if copy_of else None,
         )
         accepted = {
             "recipients": len(valid.message.recipients),
@@ -127,7 +128,7 @@ class Judge:
             message=message,
             state=MailState(status=Status.QUEUED, next_attempt_at=created_at),
             events=(
-                self._build_new_event(mail.size),
+                self._build_new_event(mail.size, copy_of),
                 EventDraft(event=EventName.ACCEPTED, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob=accepted),
                 EventDraft(
                     event=EventName.ENQUEUE, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob={"queue": mail.queue}
@@ -135,6 +136,7 @@ class Judge:
             ),
             key=idempotency.build_key(key, valid, owner=self._client.owner, mail=mail) if key else None,
             limited_by=self._limited_by,
+            copied=self._build_copied_event(mail, copy_of) if copy_of else None,
         )
 
     def _reject(self, invalid: InvalidSubmission) -> Draft:
@@ -184,11 +186,18 @@ class Judge:
             setattr(mail, name, value)
         return mail
 
-    def _build_new_event(self, size: int) -> EventDraft:
+    def _build_copied_event(self, mail: Mail, source: CopySource) -> EventDraft:
+        """Return the event of the email that this one is a copy of."""
+        at_ns = max(self._checked_at, source.last_event_at)
+        return EventDraft(event=EventName.COPIED, by=source.by, at_ns=at_ns, blob={"copy": str(mail.id)})
+
+    def _build_new_event(self, size: int, copy_of: CopySource | None = None) -> EventDraft:
         client = self._client
         blob: dict[str, Any] = {"source": client.source, "application": client.name, "size": size}
         if client.api_key is not None:
             blob["key"] = client.api_key.prefix
+        if copy_of is not None:
+            blob["copy_of"] = str(copy_of.mail_id)
         return EventDraft(event=EventName.NEW, by=Actor.MAIL_SERVICE, at_ns=self._received_at, blob=blob)
 
 

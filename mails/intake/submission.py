@@ -4,6 +4,7 @@ Where a field goes follows from its declaration: into the part of `Message` that
 Several fields may have the same `source`; their values are joined.
 """
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,11 +39,21 @@ QUEUES = (QueueName.BULK.value,)  # that a client may ask for; the others follow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CopySource:
+    """The email that a copy is made from. `by`: who asks. `last_event_at`: that of the email, no event is dated before it."""
+
+    mail_id: uuid.UUID
+    last_event_at: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """An email as a door has parsed it: the values of its fields, as given, and its idempotency key."""
 
     fields: Mapping[str, object]
     idempotency_key: str | None = None  # blank is another thing than none
+    copy_of: CopySource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

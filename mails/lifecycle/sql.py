@@ -27,7 +27,7 @@ PAUSED_QUEUES = "(SELECT queue FROM mails_pause WHERE resumed_at IS NULL)"
 MAIL_COLUMNS = list_columns(
     Mail,
     (
-        *("id", "api_key_id", "user_id", "source", "idempotency_key", "created_at", "size", "needs"),
+        *("id", "api_key_id", "user_id", "source", "idempotency_key", "created_at", "size", "needs", "copy_of"),
         *("sender", "recipient", "subject", "queue", "delivery_guarantee", "expires_at", "last_event_at"),
     ),
 )

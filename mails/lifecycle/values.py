@@ -153,7 +153,8 @@ class Step:
 class NewMail:
     """An email to be stored, with its first events. `mail` is unsaved and complete but for its state; `key` is unsaved.
 
-    `mail` has `message.columns`. `limited_by`: the key whose limits it counts towards; None: no limit.
+    `mail` has `message.columns`. `limited_by`: the key whose limits it counts towards; None: no limit. `copied`: an
+    event of the email that it is a copy of.
     """
 
     mail: Mail
@@ -162,6 +163,7 @@ class NewMail:
     events: tuple[EventDraft, ...]
     key: IdempotencyKey | None = None
     limited_by: ApiKey | None = None
+    copied: EventDraft | None = None
 
 
 LateResult = tuple[uuid.UUID, AttemptClosed | None, EventDraft]

@@ -131,8 +131,15 @@ def _store(new: Sequence[NewMail]) -> None:
         sql.insert_rows(DownloadLink, sql.LINK_COLUMNS, links),
         sql.insert_rows(MailLabel, sql.LABEL_COLUMNS, labels),
         sql.insert_rows(MailFile, sql.FILE_COLUMNS, files),
-        sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows((mail.mail.id, mail.events) for mail in new)),
+        sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows(_list_first_events(new))),
     )
+
+
+def _list_first_events(new: Iterable[NewMail]) -> Iterator[tuple[uuid.UUID, tuple[EventDraft, ...]]]:
+    for mail in new:
+        yield mail.mail.id, mail.events
+        if mail.copied is not None and mail.mail.copy_of is not None:
+            yield mail.mail.copy_of, (mail.copied,)
 
 
 def _build_link_rows(new: NewMail) -> Iterator[tuple[Any, ...]]:

@@ -106,6 +106,8 @@ def show_story(out: Output, story: Story, *, reasons: bool = False) -> None:
     out.say(f"  To       {mail.recipient}")
     out.say(f"  Subject  {mail.subject}")
     out.say(f"  Page     {build_mail_url(mail)}")
+    if mail.copy_of:
+        out.say(f"  Copy of  {mail.copy_of}")
     if mail.text_removed_at:
         out.say(f"  Body     deleted on {mail.text_removed_at:%Y-%m-%d %H:%M} UTC by retention")
     out.say()

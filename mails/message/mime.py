@@ -172,14 +172,21 @@ def build_stored(
         return build(other_fields=None)
 
 
-def explain_not_copyable(mail: Mail) -> str:
-    """Return the reason why the email cannot be copied into a new one, as a sentence; empty if it can."""
-    if mail.status not in (Status.DONE, Status.DISCARDED, Status.EXPIRED):
-        return "Only an email that was sent, discarded or expired can be copied."
+def explain_no_copy(mail: Mail) -> str:
+    """Return the reason why no new email can be made from this one, as a sentence; empty if one can."""
+    if mail.status not in (Status.DONE, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED):
+        return "Only an email that was sent, discarded or cancelled, or that has expired, can be copied."
     if mail.text_removed_at:
         return f"This email cannot be copied: its body was removed on {mail.text_removed_at:%Y-%m-%d}."
     if read_needs(mail.needs) is None:
-        return "Another version of Mercury stored this email; the form cannot carry all that is in it."
+        return "Another version of Mercury stored this email; this one does not know all that is in it."
+    return ""
+
+
+def explain_not_copyable(mail: Mail) -> str:
+    """Return the reason why the email cannot be copied into the form, as a sentence; empty if it can."""
+    if why := explain_no_copy(mail):
+        return why
     if mail.size > MAX_COPY_SIZE and mail.size - _count_file_bytes(mail) > MAX_COPY_SIZE:
         return f"This email is larger than {format_size(MAX_COPY_SIZE)}, too large for the form; send it again with the API."
     return ""

@@ -188,6 +188,12 @@ class Migration(migrations.Migration):
                     models.JSONField(help_text="The accounts it may use, if a reprocess limited them.", null=True),
                 ),
                 (
+                    "copy_of",
+                    models.UUIDField(
+                        help_text="The email that it was made from, which may be deleted since.", null=True
+                    ),
+                ),
+                (
                     "route",
                     models.GeneratedField(
                         db_persist=True,

@@ -81,6 +81,7 @@ class Mail(models.Model):
     )
     worker = models.CharField(max_length=96, blank=True, help_text="The process that claimed it.")
     routing_constraint = models.JSONField(null=True, help_text="The accounts it may use, if a reprocess limited them.")
+    copy_of = models.UUIDField(null=True, help_text="The email that it was made from, which may be deleted since.")
     route = models.GeneratedField(
         # PostgreSQL indexes no text of 2,700 bytes or more, and nothing must keep an email from being stored.
         expression=Left(

@@ -147,9 +147,21 @@ def actions(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, Any
     """Render the actions possible now; each leads to a page that first says what it will do."""
     buttons = _list_buttons(context, mail)
     may_withdraw = bool(mail.pending_action) and any(button.action == Action.RELEASE for button in buttons)
-    no_copy = mime.explain_not_copyable(mail) if mail.status == Status.DONE else ""
-    copy = f"{reverse('submit')}?copy={mail.pk}" if mail.status == Status.DONE and not no_copy else ""
-    return {"buttons": buttons, "copy": copy, "no_copy": no_copy, "oob": oob, "may_withdraw": may_withdraw}
+    is_sent = mail.status == Status.DONE
+    no_copy = mime.explain_not_copyable(mail) if is_sent else ""
+    edit = f"{reverse('submit')}?copy={mail.pk}" if is_sent and not no_copy else ""
+    copy = ""
+    if is_sent and context.get("reasons_open") and context["request"].user.has_perm("mails.change_mail"):
+        no_copy = mime.explain_no_copy(mail)
+        copy = reverse("admin:mails_mail_copy", args=[mail.pk]) if not no_copy else ""
+    return {
+        "buttons": buttons,
+        "copy": copy or edit,
+        "edit": edit if copy else "",
+        "no_copy": no_copy,
+        "oob": oob,
+        "may_withdraw": may_withdraw,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mails.models import Mail
 from mails.states import Action, HoldReason
-from mails.timeline.entry import Entry
+from mails.timeline.entry import Entry, refer_to_email
 from mails.timeline.event_payload import EventPayload, shorten
 
 HELD_WORDS = {
@@ -55,6 +55,12 @@ def describe_resolved(mail: Mail, payload: EventPayload) -> Entry:
         return Entry(title="Resolved as sent", parts=(sentence, *_quote_note(payload)), tone="ok", icon="tick")
     sentence = "It is safe to send it through another account."
     return Entry(title="Resolved as not sent", parts=(sentence, *_quote_note(payload)), tone="waiting", icon="again")
+
+
+def describe_copied(mail: Mail, payload: EventPayload) -> Entry:
+    """Describe that a new email was made from this one."""
+    parts = ("A new email with all its parts was submitted: ", refer_to_email(payload.get_text("copy")), ".")
+    return Entry(title="Sent as a copy", parts=parts, icon="again")
 
 
 def describe_requested(mail: Mail, payload: EventPayload) -> Entry:

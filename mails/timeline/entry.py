@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from dataclasses import dataclass
 
 from mercury.lib import durations
@@ -13,6 +14,21 @@ class BoldText(str):
 
     __slots__ = ()
     strong = True
+
+
+class EmailText(BoldText):
+    """The id of another email, which a page prints as a link to it."""
+
+    __slots__ = ()
+    is_email = True
+
+
+def refer_to_email(text: str) -> BoldText:
+    """Return the id of an email as a link; any other text, which a client may have recorded, in bold."""
+    try:
+        return EmailText(uuid.UUID(text))
+    except ValueError:
+        return BoldText(text or "unknown")
 
 
 class RunningDuration(str):

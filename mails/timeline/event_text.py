@@ -10,7 +10,7 @@ from collections.abc import Callable
 from mails.models import Event, Mail
 from mails.states import Action, EventName, Source
 from mails.timeline import action_text, file_text
-from mails.timeline.entry import BoldText, Entry, EvaluatedAccount
+from mails.timeline.entry import BoldText, Entry, EvaluatedAccount, refer_to_email
 from mails.timeline.event_payload import EventPayload, shorten
 from mails.timeline.reply_text import describe_latency, describe_reply
 from mercury.lib import durations
@@ -45,6 +45,8 @@ def _describe_new(mail: Mail, payload: EventPayload) -> Entry:
         parts += [", key ", BoldText(f"{key}…")]
     size = payload.get_number("size")
     parts.append(f", {durations.format_size(int(size if size is not None else mail.size))}")
+    if copy_of := payload.get_text("copy_of"):
+        parts += [", as a copy of ", refer_to_email(copy_of)]
     return Entry(title="Received", parts=tuple(parts), icon="inbox")
 
 
@@ -305,6 +307,7 @@ _DESCRIBERS: dict[str, Callable[[Mail, EventPayload], Entry]] = {
     EventName.REQUESTED: action_text.describe_requested,
     EventName.DUPLICATE: _describe_duplicate,
     EventName.FILE_DOWNLOADED: file_text.describe_file_downloaded,
+    EventName.COPIED: action_text.describe_copied,
     EventName.LINK_REVOKED: file_text.describe_link_revoked,
     EventName.POSTPONED: _describe_postponed,
     EventName.EXPIRED: _describe_expired,

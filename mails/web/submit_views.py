@@ -1,6 +1,7 @@
 """The form that submits an email, and its live preview."""
 
 import uuid
+from dataclasses import replace
 from typing import Any, assert_never, cast
 
 from django.conf import settings
@@ -16,6 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from mails.access import rate_limits
 from mails.files import storage
 from mails.files.uploads import Owner
+from mails.intake import copies
 from mails.intake.accept import accept
 from mails.intake.attachment_fields import FileDelivery
 from mails.intake.client import Client
@@ -55,16 +57,16 @@ def submit(request: HttpRequest) -> HttpResponse:
         draft, rows = (_make_draft(copied), attachment_rows.list_rows(copied)) if copied else ({}, [])
         form = SubmitForm(senders=senders, attachments=rows, initial={"idempotency_key": str(uuid.uuid4()), **draft})
         return _render_form(request, form, senders, copied=copied)
-    owner = _get_owner(request)
+    owner, copied = _get_owner(request), _find_copied(request)
     rows = attachment_rows.read_rows(request.POST, owner=owner)
     rows += attachment_rows.read_received(request.FILES.getlist("uploads"))
     form = SubmitForm(request.POST, senders=senders, attachments=rows)
     if form.is_valid():
         attachment_rows.adopt(rows, owner=owner)
-    mail = _accept(form, client) if not form.error_list else None
+    mail = _accept(form, client, copied) if not form.error_list else None
     if mail is None:
         attachment_rows.keep_received(rows, owner=owner)
-        return _render_form(request, form.with_new_key(), senders, status=400)
+        return _render_form(request, form.with_new_key(), senders, copied=copied, status=400)
     messages.success(request, "You can close this page; bookmark it to check the status.", extra_tags="accepted")
     return redirect("mail", mail_id=mail.pk)
 
@@ -142,9 +144,13 @@ def _make_draft(mail: Mail) -> dict[str, Any]:
     }
 
 
-def _accept(form: SubmitForm, client: Client) -> Mail | None:
+def _accept(form: SubmitForm, client: Client, copied: Mail | None) -> Mail | None:
     """Submit the email; return None if it was refused, and the form shows why."""
-    (receipt,) = accept([form.build_submission()], client=client)
+    submission = form.build_submission()
+    if copied is not None:
+        by = f"user:{client.name}"[:128]
+        submission = replace(submission, copy_of=copies.make_source(copied, by=by))
+    (receipt,) = accept([submission], client=client)
     match receipt:
         case Stored(mail=mail):
             return mail

@@ -141,6 +141,8 @@ def _api() -> Iterator[Row]:
         f"{events}$",
         f"{events}/$",
     )
+    own = Who(owner=True, superuser=False, scope=Scope.MAILS_SEND)
+    yield _row("API: `mails/…/copy`", "POST", own, f"{API}{A_MAIL}/copy/?$")
     links, a_link = f"{API}^links", f"{API}^links/(?P<link_id>[^/]+)"
     who = Who(signed_in=True, scope=Scope.MAILS_READ)
     yield _row("API: `links/`: download links of one's own emails", "GET", who, f"{links}$", f"{links}/$")
@@ -205,6 +207,7 @@ def _admin() -> Iterator[Row]:
     yield _row(f"`/{mail}bulk/`", "GET, POST", manage, f"{mail}bulk/")
     yield _row(f"`/{mail}export/`", "GET", staff("mails.view_mail"), f"{mail}export/")
     yield _row(f"`/{mail}…/action/…/`", "GET, POST", manage, f"{mail}<uuid:mail_id>/action/<str:verb>/")
+    yield _row(f"`/{mail}…/copy/`", "GET, POST", manage, f"{mail}<uuid:mail_id>/copy/")
     bulk = "admin/mails/bulkaction/"
     yield _row(f"`/{bulk}…/news/`", "GET", staff("mails.view_mail"), f"{bulk}<uuid:bulk_id>/news/")
     yield _row(f"`/{bulk}…/stop/`", "POST", manage, f"{bulk}<uuid:bulk_id>/stop/")

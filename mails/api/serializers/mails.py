@@ -153,6 +153,9 @@ class MailFileSerializer(serializers.Serializer[MailFile]):
 class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
     """An email and its state."""
 
+    copy_of = serializers.UUIDField(
+        allow_null=True, help_text="The id of the email that it is a copy of; null if it is none."
+    )
     content = serializers.CharField(
         allow_null=True,
         help_text="The body, as plain text. Null in a list that has no room for it, see `content_omitted`.",
@@ -187,6 +190,7 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
         return {
             **AcceptedMailSerializer(context=context).to_representation(instance),
             **MailStateSerializer(context=context).to_representation(instance),
+            "copy_of": str(instance.copy_of) if instance.copy_of else None,
             "content_omitted": shown.is_cut,
             **_represent_message(shown.message, is_cut=shown.is_cut, with_blind=context["is_own"]),
             "files": [_represent_file(file, self.context["request"]) for file in shown.files],

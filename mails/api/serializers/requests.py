@@ -1,13 +1,14 @@
 """What a client sends: an event to append, and actions on an email. Each field is declared once, with its rule."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from rest_framework.exceptions import ValidationError
 
 from mails.actions.rules import MAX_NOTE
+from mails.intake.address_fields import RecipientsField
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, AccountChoice
-from mails.states import RESOLVING, Action, EventName
+from mails.states import RESOLVING, Action, EventName, RecipientKind
 from mercury.lib.durations import format_size
 from mercury.lib.mail import printable
 from mercury.lib.mail.printable import replace_unprintable
@@ -178,6 +179,24 @@ class ReprocessMailSerializer(ActionSerializer):
         return AccountChoice(
             not_tried=bool(self.validated_data.get("not_tried")), via=self.validated_data.get("via") or ""
         )
+
+
+class CopyMailSerializer(StrictSerializer):
+    """A request to send a copy. With any of its fields, these are all its recipients; without, those of the email."""
+
+    recipient = RecipientsField(
+        source="recipients", help_text="Who gets the copy, in the forms of an email's `recipient`."
+    )
+    cc = RecipientsField(kind=RecipientKind.CC, source="recipients", help_text="Who gets a copy of it.")
+    bcc = RecipientsField(kind=RecipientKind.BCC, source="recipients", help_text="Who gets a blind copy of it.")
+
+    aliases: ClassVar[Mapping[str, str]] = {"recipients": "recipient", "to": "recipient"}
+    problem = ("invalid_copy", "Nothing was sent; see errors.")
+
+    @property
+    def given_recipients(self) -> dict[str, Any]:
+        """Return the recipients as they were given, for intake; empty if the copy goes to those of the email."""
+        return {name: self.initial_data[name] for name in self.names if self.initial_data.get(name)}
 
 
 class ResolveMailSerializer(ActionSerializer):

@@ -35,6 +35,7 @@ from mails.api.stored_messages import ShownMessage, read_messages
 from mails.api.viewsets.base import find_mail, format_recorder, get_key
 from mails.api.viewsets.batches import BatchActions
 from mails.files import storage
+from mails.intake import copies
 from mails.intake.accept import accept
 from mails.intake.client import Client
 from mails.intake.receipts import IDEMPOTENCY_KEY, InvalidField, NotStored, RefusalReason, Refused, Stored
@@ -75,13 +76,14 @@ class MailViewSet(BatchActions):
     refusals = {
         "create": (409, 413, 422),
         **dict.fromkeys(("cancel", "hold", "release", "reprocess", "resolve"), (409,)),
+        "copy": (409, 413, 422),
         "file": (410,),
     }
 
     @property
     def is_intake(self) -> bool:  # type: ignore[override]
         """Return True for a submission."""
-        return self.action == "create"
+        return self.action in ("create", "copy")
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         """Keep the files of a form out of memory."""
@@ -128,7 +130,51 @@ class MailViewSet(BatchActions):
         After the 202 it is stored and cannot be lost. As JSON, or with its files as a form (`multipart/form-data`): the part
         `mail` is the JSON, or each field is a part; files are `attachments`, or `inline` and shown under their names. The same Idempotency-Key gets the same answer for 24 hours.
         """
-        stored = _submit(request, _get_body(request))
+        submission = Submission(fields=_get_body(request), idempotency_key=request.headers.get(IDEMPOTENCY_KEY))
+        return self._answer_stored(request, _submit(request, submission))
+
+    @extend_schema(
+        responses={202: AcceptedMailSerializer},
+        parameters=[
+            KEY_PARAMETER,
+            describe_header("Location", "The copy's URL.", on=[202]),
+            describe_header("MailId", "The copy's id.", on=[202]),
+            describe_header("Idempotency-Replayed", "`true` if this is the first answer again.", on=[202]),
+        ],
+    )
+    @action(
+        detail=True,
+        methods=["post"],
+        required_scopes={"POST": Scope.MAILS_SEND},
+        serializer_class=requests.CopyMailSerializer,
+    )
+    def copy(self, request: Request, mail_id: str) -> Response:
+        """Send a copy of a mail.
+
+        A new email with all parts of one of the client's own, to the same recipients (blind copies too) or to others. It
+        has its own id and Message-ID, and new download links; every rule of a submission applies. 409 `not_copyable`:
+        the email is not sent yet, or retention has deleted its body or a file.
+        """
+        mail = find_mail(self._list_own(), mail_id)
+        serializer: Any = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        try:
+            submission = copies.build_copy(
+                mail,
+                recipients=serializer.given_recipients,
+                by=format_recorder(request),
+                key=request.headers.get(IDEMPOTENCY_KEY),
+            )
+        except copies.NotCopyable as refused:
+            raise Problem(409, "not_copyable", str(refused)) from None
+        return self._answer_stored(request, _submit(request, submission))
+
+    def _list_own(self) -> MailQuerySet:
+        """Return the emails that this client has submitted itself, whatever else it may see."""
+        visible = self.list_visible()
+        return visible if get_key(self.request) is not None else visible.filter(user=self.request.user.pk)
+
+    def _answer_stored(self, request: Request, stored: Stored) -> Response:
         body = AcceptedMailSerializer(context={"request": request, "content": stored.text}).to_representation(
             stored.mail
         )
@@ -248,10 +294,9 @@ class MailViewSet(BatchActions):
         return Response(body, status=202 if acted.requested else 200)
 
 
-def _submit(request: Request, fields: Mapping[str, Any]) -> Stored:
+def _submit(request: Request, submission: Submission) -> Stored:
     """Submit the request's email. Raises Problem for a refusal."""
     user = request.user if isinstance(request.user, User) else None
-    submission = Submission(fields=fields, idempotency_key=request.headers.get(IDEMPOTENCY_KEY))
     (receipt,) = accept([submission], client=Client(source=Source.API, api_key=get_key(request), user=user))
     if not isinstance(receipt, NotStored):
         throttles.add_limits(request, receipt.limits)

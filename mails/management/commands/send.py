@@ -5,7 +5,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
@@ -13,9 +13,9 @@ from django.utils import timezone
 from mails.intake import submission
 from mails.intake.accept import accept
 from mails.intake.client import Client
-from mails.intake.receipts import NotStored, RefusalReason, Refused, Stored
 from mails.intake.submission import Submission
 from mails.management import foreground_dispatch, mail_display
+from mails.management.receipts import require_stored
 from mails.models import Mail
 from mails.obstacles import find_obstacles
 from mails.states import Source, Status
@@ -154,18 +154,7 @@ def _read_file(name: str) -> dict[str, str]:
 
 def _submit(data: dict[str, object], key: str | None) -> Mail:
     (receipt,) = accept([Submission(fields=data, idempotency_key=key)], client=Client(source=Source.COMMAND))
-    match receipt:
-        case Stored(mail=mail):
-            return mail
-        case Refused(reason=RefusalReason.INVALID_MAIL, errors=errors):
-            listed = "\n".join(f"  {error.place}: {error.detail}" for error in errors)
-            raise CommandError(f"Rejected:\n{listed}", returncode=ExitCode.USAGE_ERROR)
-        case Refused(detail=detail):
-            raise CommandError(detail)
-        case NotStored(error=error):
-            raise error
-        case never:
-            assert_never(never)
+    return require_stored(receipt)
 
 
 def _follow(out: commands.Output, mail: Mail, seconds: float) -> ExitCode | None:

@@ -30,6 +30,7 @@ EXAMPLES = {
     ("apikey", "revoke"): [PREFIX],
     ("apikey", "rotate"): [PREFIX],
     ("cancel",): [MAIL],
+    ("copy",): [MAIL],
     ("createdb",): ["--force"],
     ("demo",): ["--failover"],
     ("dispatch",): ["--once"],
@@ -98,6 +99,8 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
         registration.register("olympus", "sandbox", {}, by="zeus")
     if form == ("release",):
         apply.apply_action(mail.pk, ActionRequest(action=Action.HOLD, by=Actor.COMMAND))
+    if form == ("copy",):
+        apply.apply_action(mail.pk, ActionRequest(action=Action.CANCEL, by=Actor.COMMAND))
     if form == ("resume",):
         pausing.pause_sending(QueueName.BULK, by=Actor.COMMAND)
     names = {PREFIX: key.prefix, MAIL: str(mail.pk)}
