@@ -46,8 +46,8 @@ class Figures:
         return f"{self.rate:6.0f} emails/s, {self.cpu_ms:.2f} ms of CPU per email{in_database}"
 
 
-def fill(count: int) -> None:
-    """Store emails that are due, as intake would."""
+def fill(count: int, send_at: Sequence[float] = ()) -> None:
+    """Store emails as intake would: due now, or scheduled for these moments (seconds since 1970), in turn."""
     from django.db import transaction
 
     from mails.lifecycle import writer
@@ -65,10 +65,12 @@ def fill(count: int) -> None:
             text=CONTENT,
         )
 
+    def choose_time(number: int) -> dt.datetime | None:
+        return dt.datetime.fromtimestamp(send_at[number % len(send_at)], tz=dt.UTC) if send_at else None
+
     for first in range(0, count, BATCH):
         now_ns = database_clock.now_ns()
         now = database_clock.from_ns(now_ns)
-        state = MailState(status=Status.QUEUED, next_attempt_at=now)
         names = (EventName.NEW, EventName.ACCEPTED, EventName.ENQUEUE)
         events = tuple(
             EventDraft(event=name, by=Actor.MAIL_SERVICE, at_ns=now_ns, blob={"queue": "text"}) for name in names
@@ -81,14 +83,17 @@ def fill(count: int) -> None:
                     created_at=now,
                     queue="text",
                     delivery_guarantee="at-least-once",
-                    expires_at=now + dt.timedelta(days=3),
+                    send_at=due_at,
+                    expires_at=(due_at or now) + dt.timedelta(days=3),
                     **message.columns,
                 ),
                 message=message,
-                state=state,
+                state=MailState(status=Status.QUEUED, next_attempt_at=due_at or now),
                 events=events,
             )
-            for message in (build_message(number) for number in range(first, min(first + BATCH, count)))
+            for message, due_at in (
+                (build_message(number), choose_time(number)) for number in range(first, min(first + BATCH, count))
+            )
         ]
         with transaction.atomic():
             writer.create(new)

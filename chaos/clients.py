@@ -24,6 +24,7 @@ class PlannedMail:
     subject: str
     delivery_guarantee: str
     recipient: str = "hera@olimpus.com"
+    send_at: str = ""  # ISO 8601; empty: at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ def _build_mail(planned: PlannedMail) -> dict[str, str]:
         "subject": planned.subject,
         "content": "Hi",
         "delivery_guarantee": planned.delivery_guarantee,
-    }
+    } | ({"send_at": planned.send_at} if planned.send_at else {})
 
 
 def _describe_status(answer: http.client.HTTPResponse) -> str:

@@ -44,6 +44,7 @@ class Run:
     goals: list[Goal] = field(default_factory=list)
     clients: Clients | None = None
     timeout: float = 120.0  # seconds for everything to finish
+    send_at: str = ""  # of each email, as clients write it; empty: at once
 
     @contextmanager
     def post_mails(
@@ -84,7 +85,8 @@ class Run:
 
     def plan_mail(self, number: int) -> PlannedMail:
         """Return the submission of this number."""
-        return PlannedMail(f"{self.subjects}{number}", f"{self.subjects}{number}", self.delivery_guarantee)
+        subject = f"{self.subjects}{number}"
+        return PlannedMail(subject, subject, self.delivery_guarantee, send_at=self.send_at)
 
     def wait_until_posted(self, number: int) -> None:
         """Wait until `number` emails have been answered."""

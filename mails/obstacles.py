@@ -116,8 +116,8 @@ class SendingConditions:
         )
 
     def find_obstacles(self, mail: Mail) -> Obstacles:
-        """Return what keeps this email; nothing for one that is not on its way, or that a provider has right now."""
-        if mail.status not in {*DUE, *LEASED}:
+        """Return what keeps this email; nothing for one that is not on its way or scheduled, or that a provider has right now."""
+        if mail.status not in {*DUE, *LEASED} or mail.is_scheduled(self.now):
             return NO_OBSTACLES
         paused = Obstacles(sending_pause=self.pauses.all_sending, queue_pause=self.pauses.get(mail.queue))
         if mail.status in LEASED:

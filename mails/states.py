@@ -46,6 +46,7 @@ FINAL = frozenset({Status.DONE, Status.DISCARDED, Status.EXPIRED, Status.CANCELL
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset(
         {
+            Status.QUEUED,  # rescheduled
             Status.SENDING,
             Status.WAITING,  # no account can accept it now
             Status.HELD,
@@ -96,6 +97,7 @@ class Action(TextChoices):
     RELEASE = "release", "Release"
     REPROCESS = "reprocess", "Reprocess"
     RETRY = "retry", "Retry now"
+    RESCHEDULE = "reschedule", "Reschedule"
     SENT = "sent", "Mark as sent"
     NOT_SENT = "not-sent", "Mark as not sent"
 
@@ -161,6 +163,7 @@ class EventName(TextChoices):
     HELD = "HELD", "Held"
     RELEASED = "RELEASED", "Released"
     POSTPONED = "POSTPONED", "Postponed"
+    RESCHEDULED = "RESCHEDULED", "Rescheduled"
     REPROCESS = "REPROCESS", "Reprocess"
     CANCELLED = "CANCELLED", "Cancelled"
     EXPIRED = "EXPIRED", "Expired"

@@ -13,12 +13,14 @@ ALL = {
     "embedded": [
         ("kill-web", AT_MOST_ONCE),
         ("kill-web-in-batches", AT_LEAST_ONCE),
+        ("kill-when-due", AT_LEAST_ONCE),
         ("lost-answers", AT_LEAST_ONCE),
         ("slow-task", AT_LEAST_ONCE),
     ],
     "full": [
         ("kill-workers", AT_LEAST_ONCE),
         ("kill-all", AT_MOST_ONCE),
+        ("kill-when-due", AT_MOST_ONCE),
         ("sigterm", AT_LEAST_ONCE),
         ("frozen-worker", AT_LEAST_ONCE),
         ("one-account-hangs", AT_LEAST_ONCE),

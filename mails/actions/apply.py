@@ -14,9 +14,11 @@ from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, Action
 from mails.models import BulkAction, Mail
 from mails.queues import QueueName
 from mails.states import Action
+from mercury.lib.database import database_clock
+from mercury.lib.moments import format_minute
 
 BATCH = 500  # emails in one transaction
-_MAKES_DUE = frozenset({Action.RELEASE, Action.RETRY, Action.REPROCESS, Action.NOT_SENT})
+_MAKES_DUE = frozenset({Action.RELEASE, Action.RETRY, Action.RESCHEDULE, Action.REPROCESS, Action.NOT_SENT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +44,18 @@ class ActionReport:
         return {
             Action.CANCEL: "The email is cancelled. It will not be sent.",
             Action.HOLD: "The email is on hold until it is released.",
-            Action.RELEASE: "The email is released and is sent now.",
+            Action.RELEASE: f"The email is released and is sent {_name_time(self.mail)}.",
             Action.REPROCESS: f"The email is queued and starts over {self.account_choice.words}.",
             Action.RETRY: "The next attempt starts now.",
+            Action.RESCHEDULE: f"The email is sent {_name_time(self.mail)}.",
             Action.SENT: "The email is marked as sent.",
             Action.NOT_SENT: "The email is marked as not sent and queued for the next account.",
         }[action]
+
+
+def _name_time(mail: Mail) -> str:
+    """Return when an email is sent, as the end of a sentence."""
+    return f"at {format_minute(mail.wanted_at)}" if mail.is_scheduled(database_clock.now()) else "now"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from mails.models import Attempt, BulkAction, Mail, first_id
 from mails.models.querysets import MailQuerySet
 from mails.reporting import search
 from mails.reporting.search import MailListFilter
+from mails.schedule import Schedule
 from mails.states import RESOLVING, Action, Inclusion
 from mercury.lib.database import database_clock
 
@@ -55,6 +56,7 @@ def create_bulk_action(
     total: int | None = None,
 ) -> BulkAction:
     """Store a bulk action; the leader begins within seconds. `description`: which emails, for people."""
+    times = action_request.times
     return BulkAction.objects.create(
         action=action_request.action,
         requested_by=action_request.by,
@@ -65,6 +67,8 @@ def create_bulk_action(
         selected_ids=None if isinstance(selected, MailListFilter) else [str(mail_id) for mail_id in selected],
         included=list(included),
         account_choice=action_request.account_choice.as_text(),
+        send_at=times.send_at if times else None,
+        expires_at=times.expires_at if times else None,
         total=total,
     )
 
@@ -119,7 +123,11 @@ def _process_batch(bulk_action: BulkAction) -> None:
         for mail in mails
     }
     action_request = ActionRequest(
-        action=action, by=bulk_action.requested_by, note=bulk_action.note, account_choice=account_choice
+        action=action,
+        by=bulk_action.requested_by,
+        note=bulk_action.note,
+        account_choice=account_choice,
+        times=_read_times(bulk_action),
     )
     result = action_execution.carry_out_by_id(action_request, [mail_id for mail_id in reasons if not reasons[mail_id]])
     skipped = Counter(bulk_action.skipped) + Counter(filter(None, reasons.values()))
@@ -134,6 +142,12 @@ def _process_batch(bulk_action: BulkAction) -> None:
         skipped=dict(skipped),
         finished_at=None if len(mails) == BATCH else database_clock.now(),
     )
+
+
+def _read_times(bulk_action: BulkAction) -> Schedule | None:
+    if bulk_action.send_at is None or bulk_action.expires_at is None:
+        return None
+    return Schedule(send_at=bulk_action.send_at, expires_at=bulk_action.expires_at)
 
 
 def _select_next(bulk_action: BulkAction, action: Action) -> MailQuerySet:

@@ -3,16 +3,18 @@
 ActionError
 ├── MailNotFound
 ├── AccountNotUsable
+├── TimesNotAllowed
 └── ActionNotAllowed
     └── NoUntriedAccount
 """
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from mails.actions.wording import PAST, describe_state, join_names
 from mails.lifecycle import action_execution
 from mails.models import Mail
+from mails.schedule import TimeError
 from mails.states import Action
 
 
@@ -34,6 +36,14 @@ class AccountNotUsable(ActionError):
         names = ", ".join(sorted(usable)) or "none"
         super().__init__(f"Account '{account}' does not exist, or accepts no email now. Usable accounts: {names}.")
         self.account = account
+
+
+class TimesNotAllowed(ActionError):
+    """The email cannot be sent, or expire, at these times. `errors`: of each field."""
+
+    def __init__(self, errors: Sequence[TimeError]) -> None:
+        super().__init__(" ".join(f"{error.field}: {error.detail}" for error in errors))
+        self.errors = errors
 
 
 class ActionNotAllowed(ActionError):

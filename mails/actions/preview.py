@@ -18,6 +18,7 @@ from mails.pauses import ActivePauses
 from mails.states import RESOLVING, Action, Inclusion, Status
 from mercury.lib import durations
 from mercury.lib.database import database_clock
+from mercury.lib.moments import format_minute
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
 from providers.health.breaker import check_permission
@@ -117,7 +118,10 @@ def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = 
             expiry = f"{mail.expires_at:%Y-%m-%d %H:%M} UTC"
             return [f"The email is not sent until it is released. It expires at {expiry}."]
         case Action.RELEASE:
-            return ["The email is ready to be sent now.", *doubt, _describe_conditions(mail)]
+            return _describe_release(mail, doubt)
+        case Action.RESCHEDULE:
+            due_at = mail.next_attempt_at or mail.wanted_at
+            return [f"The email is sent at the time below instead of {format_minute(due_at)}.", *doubt]
         case Action.RETRY:
             return [
                 "The next attempt starts now; nothing else changes.",
@@ -142,6 +146,12 @@ def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = 
                 f"If {provider} did send it, it arrives twice.",
                 _describe_conditions(mail),
             ]
+
+
+def _describe_release(mail: Mail, doubt: list[str]) -> list[str]:
+    if mail.wanted_at > database_clock.now():
+        return [f"The email is sent at its time, {format_minute(mail.wanted_at)}.", *doubt]
+    return ["The email is ready to be sent now.", *doubt, _describe_conditions(mail)]
 
 
 def _describe_conditions(mail: Mail) -> str:
@@ -238,6 +248,10 @@ def forecast_action(mail: Mail, action: Action, conditions: Conditions, untried:
         return "marked as sent; nothing is sent", "ok"
     if action in (Action.CANCEL, Action.HOLD):
         return PAST[action], "ok"
+    if action == Action.RESCHEDULE:
+        return "sent at the new time", "ok"
+    if action == Action.RELEASE and mail.send_at and mail.send_at > database_clock.now():
+        return f"sent at {format_minute(mail.send_at)}", "ok"
     if conditions.pauses.all_sending:
         return "waits until sending is resumed", "waiting"
     if conditions.pauses.get(mail.queue):
@@ -265,6 +279,8 @@ def _forecast_attempt(mail: Mail, action: Action, availability: str, untried: Co
 
 def _describe_reason(mail: Mail, action: Action) -> str:
     """Return the state of the email and its reason; for a resolving action also the account to check with."""
+    if mail.is_scheduled(database_clock.now()):
+        return "Scheduled"
     reason = mail.reason_code if mail.status in (Status.DISCARDED, Status.HELD, Status.WAITING) else ""
     asked = f", last sent to {mail.provider}" if action in RESOLVING and mail.provider else ""
     return f"{Status(mail.status).label}{f': {reason}' if reason else ''}{asked}"

@@ -1,14 +1,18 @@
 """Which emails an action may change, and why it skips others; the same for pages, the API, commands and the background."""
 
+import datetime as dt
 from collections.abc import Collection
 
-from mails.actions.errors import AccountNotUsable
+from mails import schedule
+from mails.actions.errors import AccountNotUsable, TimesNotAllowed
 from mails.actions.wording import describe_state
 from mails.lifecycle import action_execution, action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice
 from mails.models import Mail
 from mails.models.querysets import MailQuerySet
+from mails.schedule import Schedule
 from mails.states import Action, Inclusion, Status
+from mercury.lib.database import database_clock
 from providers.outcomes import FailureClass
 
 MAX_NOTE = 500  # characters of a reason
@@ -18,6 +22,7 @@ _STATES = {
     Action.RELEASE: {Status.HELD, Status.SENDING},
     Action.REPROCESS: {Status.DISCARDED, Status.EXPIRED, Status.WAITING, Status.HELD},
     Action.RETRY: {Status.WAITING},
+    Action.RESCHEDULE: {Status.QUEUED, Status.WAITING},
     Action.SENT: {Status.HELD},
     Action.NOT_SENT: {Status.HELD},
 }
@@ -25,6 +30,7 @@ _COLUMNS = (  # as many as `explain_skip` and the preview read
     "id",
     "status",
     "queue",
+    "send_at",
     "reason_code",
     "failure_class",
     "delivery_guarantee",
@@ -92,6 +98,14 @@ def is_allowed(mail: Mail, action: Action, account_choice: AccountChoice) -> boo
 def list_offered_accounts() -> list[str]:
     """Return the accounts that an email may be sent through, by name."""
     return sorted(action_execution.list_usable_accounts())
+
+
+def plan_times(send_at: dt.datetime | None, expires_at: dt.datetime | None) -> Schedule:
+    """Return the times of emails that are rescheduled; `send_at` None means now. Raises TimesNotAllowed."""
+    now = database_clock.now()
+    if errors := tuple(schedule.find_errors(send_at, expires_at, now)):
+        raise TimesNotAllowed(errors)
+    return schedule.plan(send_at, expires_at, now)
 
 
 def check_account_choice(account_choice: AccountChoice) -> None:

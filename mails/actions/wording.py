@@ -11,6 +11,7 @@ PAST = {
     Action.RELEASE: "released",
     Action.REPROCESS: "reprocessed",
     Action.RETRY: "retried now",
+    Action.RESCHEDULE: "rescheduled",
     Action.SENT: "resolved",
     Action.NOT_SENT: "resolved",
 }
@@ -20,6 +21,7 @@ _RESULT = {
     Action.RELEASE: "released",
     Action.REPROCESS: "queued",
     Action.RETRY: "retried now",
+    Action.RESCHEDULE: "rescheduled",
     Action.SENT: "resolved",
     Action.NOT_SENT: "queued",
 }

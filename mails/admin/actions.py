@@ -15,6 +15,7 @@ from mails.actions import apply, pausing, preview, rules
 from mails.actions.errors import AccountNotUsable, ActionNotAllowed, MailNotFound
 from mails.actions.rules import MAX_NOTE
 from mails.admin import choice
+from mails.admin.times import read_times
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest
 from mails.models import Mail
@@ -27,6 +28,7 @@ _WORDS = {
     Action.HOLD: ("Hold this email?", "Hold the email"),
     Action.RELEASE: ("Release this email?", "Release the email"),
     Action.RETRY: ("Retry this email now?", "Retry now"),
+    Action.RESCHEDULE: ("Reschedule this email?", "Reschedule the email"),
     Action.REPROCESS: ("Reprocess this email?", "Reprocess the email"),
     Action.SENT: ("Mark as sent?", "Mark as sent"),
     Action.NOT_SENT: ("Mark as not sent?", "Mark as not sent and retry"),
@@ -60,12 +62,17 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         messages.error(request, str(wrong))
         return redirect(choice.link_to_every_account(request))
     reason, error = read_note(request)
-    if request.method == "POST" and not error:
-        _apply(
-            request,
-            mail,
-            ActionRequest(action=action, by=name_actor(request), note=reason, account_choice=account_choice),
+    timing = read_times(request.POST if request.method == "POST" else None) if action == Action.RESCHEDULE else None
+    errors = [*([error] if error else []), *(timing.errors if timing else [])]
+    if request.method == "POST" and not errors:
+        action_request = ActionRequest(
+            action=action,
+            by=name_actor(request),
+            note=reason,
+            account_choice=account_choice,
+            times=timing.times if timing else None,
         )
+        _apply(request, mail, action_request)
         return page
     title, button = _WORDS[action]
     possible = rules.is_allowed(mail, action, account_choice)
@@ -82,8 +89,9 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         ],
         "button": button if possible else "",
         "account_choice": choice.make_constraint_field(account_choice, int(possible)) if restarts else None,
+        "times": timing,
         "fields": [_NOTE | {"value": reason}] if possible else [],
-        "errors": [error] if error else [],
+        "errors": errors,
         "back": reverse("admin:mails_mail_change", args=[mail.pk]),
     }
     return _confirm(request, context)

@@ -15,6 +15,7 @@ from mails.actions import apply, bulk, rules, wording
 from mails.actions.errors import AccountNotUsable
 from mails.actions.preview import ActionPreview, preview_action
 from mails.admin import actions, choice
+from mails.admin.times import read_times
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, ActionRequest
 from mails.models import BulkAction
 from mails.reporting import search, systemic_refusals
@@ -26,9 +27,10 @@ from mercury.lib.guarded_admin import GuardedAdmin
 LOOKED_AT = 10_000  # emails that the page checks before it asks; the others are checked when they are processed
 AT_ONCE = 500  # emails that are processed before the response
 SECONDS = 10.0  # after that the rest runs in the background
-OFFERED = (Action.RETRY, Action.REPROCESS, Action.HOLD, Action.RELEASE, Action.CANCEL, *RESOLVING)
+OFFERED = (Action.RETRY, Action.RESCHEDULE, Action.REPROCESS, Action.HOLD, Action.RELEASE, Action.CANCEL, *RESOLVING)
 _EFFECTS = {
     Action.RETRY: "Their next attempt starts now; nothing else changes.",
+    Action.RESCHEDULE: "Each is sent at the time below, and not before.",
     Action.REPROCESS: "Each keeps its id, Message-ID and history and starts over with a fresh expiry time, {accounts}.",
     Action.HOLD: "Each stays on hold until it is released or expires.",
     Action.RELEASE: "Each is ready to be sent now.",
@@ -68,10 +70,16 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         messages.error(request, str(wrong))
         return redirect(choice.link_to_every_account(request))
     note, error = actions.read_note(request)
+    timing = read_times(request.POST if request.method == "POST" else None) if action == Action.RESCHEDULE else None
+    errors = [*([error] if error else []), *(timing.errors if timing else [])]
     description = choice.describe_selection(request.GET)
-    if request.method == "POST" and not error and (preview.eligible or preview.more):
+    if request.method == "POST" and not errors and (preview.eligible or preview.more):
         action_request = ActionRequest(
-            action=action, by=actions.name_actor(request), note=note, account_choice=account_choice
+            action=action,
+            by=actions.name_actor(request),
+            note=note,
+            account_choice=account_choice,
+            times=timing.times if timing else None,
         )
         bulk_action = _start(action_request, selected, preview, at=at, description=description, included=included)
         return redirect("admin:mails_bulkaction_change", bulk_action.pk)
@@ -92,10 +100,11 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         "at": at.isoformat(),
         "note": note,
         "max_note": rules.MAX_NOTE,
-        "errors": [error] if error else [],
+        "times": timing,
+        "errors": errors,
         "back": back,
     }
-    return TemplateResponse(request, "admin/mails/mail/bulk.html", context, status=400 if error else 200)
+    return TemplateResponse(request, "admin/mails/mail/bulk.html", context, status=400 if errors else 200)
 
 
 def _start(

@@ -26,6 +26,7 @@ MAIL_FIELDS: filters.FilterFields = {
     "reason_code": FilterField(column="reason_code"),
     "attempts": FilterField(column="attempt_count", kind=ValueType.INTEGER),
     "created": FilterField(column="created_at", kind=ValueType.MOMENT),
+    "send_at": FilterField(column="send_at", kind=ValueType.MOMENT),
     "tags": FilterField(column="value", labels=_LABELS),
     "metadata.*": FilterField(column="value", labels=_LABELS),
 }

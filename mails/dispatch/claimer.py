@@ -1,6 +1,7 @@
 """The claim pass: find due emails, choose their accounts, open the attempts, commit. It runs in the claim thread."""
 
 import datetime as dt
+import random
 import uuid
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from mails.dispatch.dispatcher_settings import DispatcherSettings
 from mails.dispatch.due import claim
 from mails.dispatch.due.allotment import Allotment, allot
 from mails.dispatch.due.claim import ClaimedMail
-from mails.dispatch.due.due_routes import DueRoutes
+from mails.dispatch.due.due_routes import FRESH, DueRoutes
 from mails.dispatch.planner import POLL, PassResult, Planner
 from mails.dispatch.quarantine import Quarantine
 from mails.dispatch.steps import transitions
@@ -30,6 +31,7 @@ from providers.routing.capacity import AccountRoom, measure_route
 log = structlog.get_logger(__name__)
 
 AFTER_A_CHANGE = 0.05  # seconds before due emails are looked for again whose account, or queue, has just changed
+SPREAD = dt.timedelta(milliseconds=200)  # in which all dispatchers look for an email that becomes due
 SOON = 0.02  # seconds before an account is asked again at the earliest
 NOT_STORED = "Mercury could not store its next step."
 
@@ -89,7 +91,7 @@ class Claimer:
         if not allotment.branches:
             if self._routes.seen_at != now or self._routes.has_more:  # there may be others
                 return PassResult(look_again=self._routes.seconds_until_look or AFTER_A_CHANGE)
-            return PassResult(look_again=_count_seconds([allotment.free_at], now))
+            return PassResult(look_again=_count_seconds([allotment.free_at, self._find_next_due(now)], now))
         result = self._claim_from(allotment, bytes_in_use, now_ns, one_by_one=one_by_one)
         return result or self._claim(free, bytes_in_use, now_ns, one_by_one=one_by_one)
 
@@ -142,7 +144,14 @@ class Claimer:
             return replace(result, quarantined=called, look_again=AFTER_A_CHANGE)
         # A quarantined email that was decided without a call is in nobody's way.
         is_cleared = not called and any(plan.draft.mail.is_quarantined for plan in plans)
-        return replace(result, quarantined=called, more=is_more or is_cleared)
+        # The first email behind those that were claimed is known after the next look only.
+        look_again = FRESH if mails else _count_seconds([self._find_next_due(now)], now)
+        return replace(result, quarantined=called, more=is_more or is_cleared, look_again=look_again)
+
+    def _find_next_due(self, now: dt.datetime) -> dt.datetime | None:
+        """Return when to look for the next email that becomes due: each dispatcher a little later than the one before."""
+        due_at = self._routes.find_next(now)
+        return due_at and due_at + random.random() * SPREAD  # noqa: S311 (spreads load, keeps no secret)
 
     def _plan_all(self, mails: Sequence[ClaimedMail], selection: AccountSelection) -> list[StepPlan]:
         """Return the steps of these emails; none of an email that is left as it is."""

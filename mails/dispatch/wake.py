@@ -45,6 +45,11 @@ def register_local(wake_it: Callable[[], None] | None) -> None:
     process_state.get(Wakers).local = wake_it
 
 
+def has_local() -> bool:
+    """Return True if a dispatcher lives in this process."""
+    return process_state.get(Wakers).local is not None
+
+
 def wake_local() -> bool:
     """Wake the dispatcher of this process; return False if it has none."""
     local = process_state.get(Wakers).local

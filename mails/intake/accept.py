@@ -8,6 +8,7 @@ from dataclasses import replace
 import structlog
 from django.db import DataError, IntegrityError, connection, transaction
 
+from mails import schedule
 from mails.dispatch import wake
 from mails.intake import given_files, idempotency
 from mails.intake.client import Client
@@ -17,6 +18,7 @@ from mails.intake.receipts import NotStored, Receipt, Stored
 from mails.intake.submission import Submission
 from mails.lifecycle import writer
 from mails.lifecycle.values import NewMail
+from mails.models import Mail
 from mails.states import Status
 from mercury.lib.database.database_errors import classify
 from mercury.lib.database.group_commit import GroupCommit
@@ -110,7 +112,13 @@ def _write_storable(new: Sequence[NewMail]) -> dict[uuid.UUID, Receipt]:
 
 
 def _wake_queues(calls: Sequence[Sequence[NewMail]]) -> None:
-    queues = {draft.mail.queue for new in calls for draft in new if draft.mail.status == Status.QUEUED}
+    """Wake the queues of emails that are due, or so soon that no dispatcher would look in time by itself."""
+    queues = {
+        draft.mail.queue
+        for new in calls
+        for draft in new
+        if draft.mail.status == Status.QUEUED and _is_soon(draft.mail)
+    }
     if queues:
         wake.wake_after_commit(sorted(queues))
 
@@ -121,6 +129,10 @@ def _find_shared(new: Sequence[NewMail]) -> "_SharedTransactions":
     if key is None:
         return process_state.get(_SharedTransactions)
     return process_state.get(_TransactionsOfKeys).by_key.setdefault(key.pk, _SharedTransactions())
+
+
+def _is_soon(mail: Mail) -> bool:
+    return mail.send_at is None or schedule.is_soon(mail.send_at, mail.created_at)
 
 
 class _SharedTransactions(GroupCommit[Sequence[NewMail], Receipts]):

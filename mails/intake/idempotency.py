@@ -1,5 +1,6 @@
 """Idempotency keys: the same key of the same client, with the same body, gets the first email again for 24 hours."""
 
+import datetime as dt
 import hashlib
 import re
 import uuid
@@ -46,6 +47,12 @@ def build_key(key: str, submission: ValidSubmission, *, owner: str, mail: Mail) 
         mail_id=mail.id,
         created_at=mail.created_at,
     )
+
+
+def has_answer(key: str, submission: ValidSubmission, *, owner: str, now: dt.datetime) -> bool:
+    """Return True if this submission with this key was accepted before, so that it gets that answer again. One query."""
+    rows = IdempotencyKey.objects.filter(owner=owner, key=key, created_at__gt=now - IDEMPOTENCY_KEYS_KEPT)
+    return rows.filter(body_hash=_hash_body(submission)).exists()
 
 
 def answer_again(left_out: Sequence[NewMail]) -> dict[uuid.UUID, Receipt]:

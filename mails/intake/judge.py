@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 from django.conf import settings
 
+from mails import schedule
 from mails.intake import idempotency, submission
 from mails.intake.attachment_fields import GivenFile
 from mails.intake.client import Client, is_sender_allowed
@@ -21,6 +22,7 @@ from mails.message.message import LinkReference, Message
 from mails.models import ApiKey, Mail, uuid7
 from mails.states import Actor, EventName, RecipientKind, Source, Status
 from mercury.lib.database import database_clock
+from mercury.lib.moments import format_iso
 from providers.accounts import registry
 from providers.kinds.capabilities import Feature
 from providers.kinds.catalog import KINDS
@@ -61,6 +63,8 @@ class Judge:
             case ValidSubmission() as valid:
                 if refused := self._check_sender(valid.message.sender):
                     return Draft(refused=refused)
+                if errors := self._find_time_errors(valid, key):
+                    return self._reject(_refuse(valid, errors))
                 new = self._build_mail(valid, key, given.copy_of)
                 if Feature.SMTPUTF8 in new.mail.needs and (unusable := _refuse_addresses(valid)):
                     return self._reject(unusable)
@@ -106,16 +110,33 @@ class Judge:
         reason = RefusalReason.SENDER_NOT_ALLOWED
         return Refused(reason=reason, detail=detail, errors=(InvalidField(field="sender", code=reason, detail=detail),))
 
+    def _find_time_errors(self, valid: ValidSubmission, key: str | None) -> tuple[InvalidField, ...]:
+        """Return what is wrong with its times; nothing for a repeated request, whose times may be past by now."""
+        values, now = valid.values, self._created_at
+        if not values["send_at"] and not values["expires_at"]:
+            return ()
+        errors = tuple(
+            InvalidField(field=error.field, code=error.code, detail=error.detail)
+            for error in schedule.find_errors(values["send_at"], values["expires_at"], now)
+        )
+        if errors and key and idempotency.has_answer(key, valid, owner=self._client.owner, now=now):
+            return ()
+        return errors
+
     def _build_mail(self, valid: ValidSubmission, key: str | None, copy_of: CopySource | None) -> NewMail:
         created_at, checked_at = self._created_at, self._checked_at
-        message = _add_links(valid, created_at + settings.MERCURY_LINK_EXPIRY)
+        send_at = valid.values["send_at"]
+        times = schedule.plan(send_at, valid.values["expires_at"], created_at)
+        due_at = max(times.send_at, created_at)
+        message = _add_links(valid, due_at + settings.MERCURY_LINK_EXPIRY)
         mail = self._new_mail(
             **message.columns,
             idempotency_key=key or "",
             queue=valid.queue,
             delivery_guarantee=valid.delivery_guarantee,
             status=Status.QUEUED,
-            expires_at=created_at + settings.MERCURY_EXPIRY,
+            send_at=send_at,
+            expires_at=times.expires_at,
             copy_of=copy_of.mail_id if copy_of else None,
         )
         accepted = {
@@ -123,16 +144,15 @@ class Judge:
             "queue": mail.queue,
             "delivery_guarantee": mail.delivery_guarantee,
         }
+        queued = {"queue": mail.queue} | ({"send_at": format_iso(send_at)} if send_at else {})
         return NewMail(
             mail=mail,
             message=message,
-            state=MailState(status=Status.QUEUED, next_attempt_at=created_at),
+            state=MailState(status=Status.QUEUED, next_attempt_at=due_at),
             events=(
                 self._build_new_event(mail.size, copy_of),
                 EventDraft(event=EventName.ACCEPTED, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob=accepted),
-                EventDraft(
-                    event=EventName.ENQUEUE, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob={"queue": mail.queue}
-                ),
+                EventDraft(event=EventName.ENQUEUE, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob=queued),
             ),
             key=idempotency.build_key(key, valid, owner=self._client.owner, mail=mail) if key else None,
             limited_by=self._limited_by,
@@ -214,6 +234,12 @@ def _refuse_addresses(valid: ValidSubmission) -> InvalidSubmission | None:
         InvalidField(field=fields.get(address, "sender"), code="smtputf8", detail=_NO_SMTPUTF8.format(address=address))
         for address in message.list_utf8_addresses()
     )
+    return _refuse(valid, errors)
+
+
+def _refuse(valid: ValidSubmission, errors: tuple[InvalidField, ...]) -> InvalidSubmission:
+    """Return a submission whose fields are right each by itself as refused, with what is kept of it."""
+    message = valid.message
     kept = replace(
         message, attachments=(), text=message.text[:KEPT_OF_A_REJECTED], html=message.html[:KEPT_OF_A_REJECTED]
     )

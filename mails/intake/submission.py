@@ -26,7 +26,7 @@ from mails.intake.header_fields import (
     find_unsubscribe_headers,
 )
 from mails.intake.receipts import InvalidField
-from mails.intake.submission_fields import MAX_SUBJECT, ContentField, SubjectField, WordField
+from mails.intake.submission_fields import MAX_SUBJECT, ContentField, MomentField, SubjectField, WordField
 from mails.message.html_text import derive_text
 from mails.message.message import AttachmentReference, Message, MessageRecipient
 from mails.queues import QueueName
@@ -194,9 +194,22 @@ class SubmissionSerializer(StrictSerializer):
         help_text="`bulk` for bulk mail such as newsletters: it does not delay other email, can have workers of its own, and "
         "an operator can pause it alone. No other value is allowed: the other queues follow from the message.",
     )
+    send_at = MomentField(
+        label="Send at",
+        help_text="When to send it: ISO 8601 with a zone, such as `2026-12-24T18:00:00Z`, or with the name of the zone, "
+        "`2026-12-24T19:00[Europe/Berlin]`. At most a year ahead (`MERCURY_MAX_SCHEDULE`). A time that is past by up to 5 "
+        "minutes means now. Default: now.",
+        style={"form_help": "Empty: it is sent at once."},
+    )
+    expires_at = MomentField(
+        label="Expires",
+        help_text="When Mercury stops trying, in the forms of `send_at`, and after it. Default: 3 days after it is to be sent "
+        "(`MERCURY_EXPIRY`).",
+        style={"form_help": "Not sent by then, it is not sent at all. Empty: the usual time."},
+    )
 
     # Fields that are no part of the message as they are given.
-    options: ClassVar[tuple[str, ...]] = ("attachments", "delivery_guarantee", "queue")
+    options: ClassVar[tuple[str, ...]] = ("attachments", "delivery_guarantee", "queue", "send_at", "expires_at")
     aliases: ClassVar[Mapping[str, str]] = {"recipients": "recipient", "to": "recipient", "text": "content"}
     ignored = ("id", "url", "events")  # so that an email read from the API can be posted again
 

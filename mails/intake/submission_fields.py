@@ -10,6 +10,7 @@ from rest_framework.fields import empty
 
 from mercury.lib.durations import format_size
 from mercury.lib.mail import encoded_words, printable
+from mercury.lib.moments import MomentError, parse_moment
 
 MAX_SUBJECT = 512  # characters, CONTRACT v1.0
 KEPT_OF_A_REJECTED = 4096  # characters of a text of an email that failed validation
@@ -137,6 +138,20 @@ class WordField(SubmissionField, serializers.ChoiceField):
         if text not in self.choices:
             self.fail("invalid", shown=shorten(text), choices=", ".join(self.choices))
         return text
+
+
+class MomentField(SubmissionField, serializers.DateTimeField):
+    """A point in time with its zone, or None."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the time in UTC; blank is absent, as a form sends it."""
+        text = self.read_text(data, "a time as text, such as 2026-12-24T18:00:00Z").strip()
+        if not text:
+            return None
+        try:
+            return parse_moment(text)
+        except MomentError as error:
+            raise build_error(error.code, f"'{shorten(text)}' {error.fault}") from None
 
 
 def make_storable(value: object, limit: int) -> str:

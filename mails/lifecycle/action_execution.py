@@ -133,6 +133,11 @@ def carry_out(action_request: ActionRequest, mails: Sequence[Mail]) -> ActionRes
             writer.extend_expiry(result.done, _choose_expiry(action_request, now_ns))
         if action_request.action == Action.REPROCESS:
             _constrain_routing(result.done, constraints)
+        if action_request.times is not None:
+            links_until = (
+                max(action_request.times.send_at, database_clock.from_ns(now_ns)) + settings.MERCURY_LINK_EXPIRY
+            )
+            writer.reschedule(result.done, action_request.times, links_until)
         if in_call:
             result.requested.update(_request(action_request, in_call, now_ns))
     result.changed.update({step.mail_id for step in steps} - result.done, in_call - result.requested)
@@ -180,6 +185,7 @@ def _build_step(action_request: ActionRequest, mail: Mail, now_ns: int, constrai
         delivery_guarantee=mail.delivery_guarantee,
         now_ns=now_ns,
         routing_constraint=constraint,
+        send_at=mail.send_at,
     )
     return Step(
         mail_id=mail.pk,

@@ -5,6 +5,7 @@ and carried out when the call is closed. `compute_effect` alone decides what fol
 `action_execution` all decide the same.
 """
 
+import datetime as dt
 import json
 import uuid
 from collections.abc import Collection, Iterable, Sequence
@@ -13,8 +14,10 @@ from typing import Any, Protocol
 
 from mails.lifecycle.values import EventDraft, MailState, RecipientOutcome, Step, release_lease
 from mails.models import Mail
+from mails.schedule import Schedule
 from mails.states import DUPLICATE, Action, DeliveryGuarantee, EventName, HoldReason, RecipientState, Status
 from mercury.lib.database import database_clock
+from mercury.lib.moments import format_iso
 from providers.outcomes import FailureClass
 from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 
@@ -59,13 +62,17 @@ EVERY_ACCOUNT = AccountChoice()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionRequest:
-    """An action requested of an email. `by`: who asked, as `created_by` has it. `account_choice`: for a reprocess."""
+    """An action requested of an email. `by`: who asked, as `created_by` has it.
+
+    `account_choice`: for a reprocess. `times`: for RESCHEDULE, which needs them.
+    """
 
     action: Action
     by: str
     note: str = ""
     service: str = ""  # the account whose late answer is the confirmation
     account_choice: AccountChoice = EVERY_ACCOUNT
+    times: Schedule | None = None
 
     def as_text(self) -> str:
         """Return the request as `Mail.pending_action` keeps it."""
@@ -126,9 +133,9 @@ def list_actions(mail: Mail) -> tuple[Action, ...]:
     """Return the actions that can be requested of the email in its present state."""
     match mail.status:
         case Status.QUEUED:
-            return (Action.HOLD, Action.CANCEL)
+            return (Action.RESCHEDULE, Action.HOLD, Action.CANCEL)
         case Status.WAITING:
-            return (Action.RETRY, Action.REPROCESS, Action.HOLD, Action.CANCEL)
+            return (Action.RETRY, Action.RESCHEDULE, Action.REPROCESS, Action.HOLD, Action.CANCEL)
         case Status.SENDING:
             return _list_during_call(mail.pending_action)
         case Status.HELD:
@@ -166,12 +173,27 @@ def compute_effect(
     delivery_guarantee: str,
     now_ns: int,
     routing_constraint: RoutingConstraint = NO_CONSTRAINT,
+    send_at: dt.datetime | None = None,
 ) -> Effect:
     """Return the effect of a request on an email in this state; whether it is possible is asked before.
 
-    `routing_constraint`: that of its `account_choice` for this email.
+    `routing_constraint`: that of its `account_choice` for this email. `send_at`: the time that it is not sent before.
     """
-    listed = list(recipients)
+    effect = _compute_effect(action_request, state, list(recipients), delivery_guarantee, now_ns, routing_constraint)
+    due_at = effect.after.next_attempt_at
+    if due_at and send_at and send_at > due_at and action_request.action != Action.RESCHEDULE:
+        return replace(effect, after=effect.after._replace(next_attempt_at=send_at))
+    return effect
+
+
+def _compute_effect(
+    action_request: ActionRequest,
+    state: MailState,
+    listed: Sequence[HasOutcome],
+    delivery_guarantee: str,
+    now_ns: int,
+    routing_constraint: RoutingConstraint,
+) -> Effect:
     match action_request.action:
         case Action.CANCEL:
             return _cancel(action_request, state, listed, now_ns)
@@ -183,6 +205,8 @@ def compute_effect(
         case Action.RETRY:
             event = _draft_event(EventName.RELEASED, action_request, now_ns, action=Action.RETRY)
             return Effect(after=_requeue(state, now_ns), events=(event,))
+        case Action.RESCHEDULE:
+            return _reschedule(action_request, state, now_ns)
         case Action.REPROCESS:
             return _reprocess(action_request, state, listed, now_ns, routing_constraint)
         case Action.SENT:
@@ -227,6 +251,23 @@ def _draft_event(name: EventName, action_request: ActionRequest, now_ns: int, **
 def _requeue(state: MailState, now_ns: int, **changes: Any) -> MailState:
     now = database_clock.from_ns(now_ns)
     return release_lease(state, Status.QUEUED, next_attempt_at=now, finished_at=None, claims=0, **changes)
+
+
+def _reschedule(action_request: ActionRequest, state: MailState, now_ns: int) -> Effect:
+    """Let the email wait for another time. Its round, the accounts tried in it and its quarantine stay as they are."""
+    times = action_request.times
+    assert times is not None  # noqa: S101 (who asks for it gives them)
+    due_at = max(times.send_at, database_clock.from_ns(now_ns))
+    event = _draft_event(
+        EventName.RESCHEDULED,
+        action_request,
+        now_ns,
+        before=format_iso(state.next_attempt_at),
+        send_at=format_iso(times.send_at),
+        expires=format_iso(times.expires_at),
+    )
+    after = _requeue(state, now_ns)._replace(next_attempt_at=due_at, claims=state.claims)
+    return Effect(after=after, events=(event,))
 
 
 def _hold(action_request: ActionRequest, state: MailState, now_ns: int) -> Effect:

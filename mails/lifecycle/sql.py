@@ -28,7 +28,7 @@ MAIL_COLUMNS = list_columns(
     Mail,
     (
         *("id", "api_key_id", "user_id", "source", "idempotency_key", "created_at", "size", "needs", "copy_of"),
-        *("sender", "recipient", "subject", "queue", "delivery_guarantee", "expires_at", "last_event_at"),
+        *("sender", "recipient", "subject", "queue", "delivery_guarantee", "send_at", "expires_at", "last_event_at"),
     ),
 )
 KEY_COLUMNS = list_columns(IdempotencyKey, ("owner", "key", "body_hash", "mail_id", "created_at"))
@@ -79,7 +79,8 @@ SERVING_ACCOUNTS = """
 
 # One step of each email, if it is still as the step expects: the row count decides who has won. A step to SENDING
 # also needs that sending is not paused and that the account is as it was when it was selected; no step goes to SENDING
-# or QUEUED without a body. Its events are dated no earlier than the email's last one.
+# or QUEUED without a body. A dispatcher moves only what is due: on SQLite somebody may have rescheduled the email since
+# it was read. Its events are dated no earlier than the email's last one. Its age counts from when it was to be sent.
 MOVE_MAILS = """
     UPDATE mails_mail SET {changes}, last_event_at = {latest}(COALESCE(mails_mail.last_event_at, 0), r.at), pending_action = ''
     FROM {rows}
@@ -93,7 +94,11 @@ MOVE_MAILS = """
             ))
         ))
         AND (mails_mail.text_removed_at IS NULL OR r.status NOT IN ('{sending}', '{queued}'))
-    RETURNING mails_mail.id, mails_mail.queue, mails_mail.created_at, mails_mail.api_key_id, mails_mail.last_event_at
+        AND (r.status NOT IN ('{sending}', '{waiting}') OR r.at = 0 OR mails_mail.next_attempt_at IS NULL
+            OR mails_mail.next_attempt_at <= {moment})
+    RETURNING mails_mail.id, mails_mail.queue,
+        {latest}(mails_mail.created_at, COALESCE(mails_mail.send_at, mails_mail.created_at)) AS wanted_at,
+        mails_mail.api_key_id, mails_mail.last_event_at
 """
 
 # The attempts of the emails that moved, from what their steps say of them. PostgreSQL does all in one statement. SQLite
@@ -101,7 +106,7 @@ MOVE_MAILS = """
 TAKE_STEPS = {
     "postgresql": """
         WITH serving AS MATERIALIZED ({serving_accounts}), moved AS ({move_mails}{attempts}) {write_attempts}
-        SELECT id, queue, created_at, api_key_id, last_event_at FROM moved
+        SELECT id, queue, wanted_at, api_key_id, last_event_at FROM moved
     """,
     "sqlite": "WITH serving AS MATERIALIZED ({serving_accounts}) {move_mails}",
 }
@@ -162,6 +167,11 @@ CLOSE_ATTEMPTS = """
 MAX_KEY_LOCKS = 100  # of one statement
 
 LATEST = {"postgresql": "GREATEST", "sqlite": "MAX"}
+# When a step is taken. SQLite knows milliseconds: one more, so that none is before the microsecond that is meant.
+MOMENT = {
+    "postgresql": "to_timestamp(r.at / 1e9)",
+    "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', r.at / 1e9 + 0.001, 'unixepoch')",
+}
 SHARED_LOCK = {"postgresql": "FOR SHARE SKIP LOCKED", "sqlite": ""}
 
 
@@ -187,6 +197,8 @@ def take_steps(accounts: Collection[str], rows: Rows, *, opens: bool, closes: bo
         paused_queues=PAUSED_QUEUES,
         sending=Status.SENDING,
         queued=Status.QUEUED,
+        waiting=Status.WAITING,
+        moment=MOMENT[connection.vendor],
     )
     opened = _open_attempts("moved.opened_", "moved.id", "moved WHERE opened_id IS NOT NULL")
     closed = _close_attempts("moved.closed_", "moved")

@@ -31,6 +31,7 @@ from mails.models import (
     Recipient,
     Rollup,
 )
+from mails.schedule import Schedule
 from mails.states import ENDINGS, IDEMPOTENCY_KEYS_KEPT, Counted, Ending, RecipientState
 from mercury.lib.database import database_clock, recordset
 from mercury.lib.database.recordset import as_time, as_uuid
@@ -59,7 +60,7 @@ class _MovedMail:
     """The fields that counting needs of an email that changed."""
 
     queue: str
-    created_at: dt.datetime
+    wanted_at: dt.datetime  # when it was submitted, or was to be sent
     application: int
     last_event_at: int  # no earlier than its last event before
 
@@ -262,6 +263,14 @@ def extend_expiry(mail_ids: Iterable[uuid.UUID], until: dt.datetime) -> None:
     Mail.objects.filter(pk__in=mail_ids, expires_at__lt=until).update(expires_at=until)
 
 
+def reschedule(mail_ids: Iterable[uuid.UUID], times: Schedule, links_until: dt.datetime) -> None:
+    """Give emails these times, and let their download links that end earlier end at `links_until`."""
+    ids = list(mail_ids)
+    Mail.objects.filter(pk__in=ids).update(send_at=times.send_at, expires_at=times.expires_at)
+    links = DownloadLink.objects.filter(mail__in=ids, revoked_at=None, content__isnull=False)
+    links.filter(expires_at__lt=links_until).update(expires_at=links_until)
+
+
 def constrain_routing(mail_ids: Iterable[uuid.UUID], routing_constraint: RoutingConstraint) -> None:
     """Let emails use only some accounts from now on, or all of them again."""
     if routing_constraint != NO_CONSTRAINT:
@@ -312,8 +321,8 @@ def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _MovedMail]:
     with connection.cursor() as cursor:
         cursor.execute(*sql.take_steps(accounts, rows, opens=opens, closes=closes))
         return {
-            as_uuid(mail_id): _MovedMail(queue, as_time(created_at), application or 0, last_event_at)
-            for mail_id, queue, created_at, application, last_event_at in cursor.fetchall()
+            as_uuid(mail_id): _MovedMail(queue, as_time(wanted_at), application or 0, last_event_at)
+            for mail_id, queue, wanted_at, application, last_event_at in cursor.fetchall()
         }
 
 
@@ -344,7 +353,7 @@ def _count(steps: Iterable[Step], moved: Mapping[uuid.UUID, _MovedMail], now: dt
     totals = Counters()
     for step in steps:
         mail = moved[step.mail_id]
-        age = max(0.0, (now - mail.created_at).total_seconds())  # clocks of two processes may differ by a hair
+        age = max(0.0, (now - mail.wanted_at).total_seconds())  # clocks of two processes may differ by a hair
         if step.opened is not None and step.opened.number == 1:
             totals.count(CounterKey(Counted.FIRST_SEND, mail.queue, application=mail.application), age)
         if step.closed is not None and step.closed.account:

@@ -140,11 +140,15 @@ def _has_clock_jumped() -> bool:
 
 
 def bring_forward() -> int:
-    """Make due what was queued before the clock went back, so that it does not wait until the clock catches up."""
+    """Make due what was queued before the clock went back, so that it does not wait until the clock catches up.
+
+    Not what is scheduled: that waits for the time that its sender named.
+    """
     if not database_clock.has_gone_back_within(2 * WORKER_SILENCE.total_seconds()):
         return 0
     now = database_clock.now()
-    return Mail.objects.filter(status=Status.QUEUED, next_attempt_at__gt=now).update(next_attempt_at=now)
+    unscheduled = Q(send_at=None) | Q(send_at__lte=now)
+    return Mail.objects.filter(unscheduled, status=Status.QUEUED, next_attempt_at__gt=now).update(next_attempt_at=now)
 
 
 def find_lost(now: dt.datetime) -> list[LostMail]:

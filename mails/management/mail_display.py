@@ -64,7 +64,9 @@ def serialize_mail(mail: Mail) -> dict[str, object]:
         "created": mail.created_at,
         "finished": mail.finished_at,
         "body_removed": mail.text_removed_at,
+        "send_at": mail.send_at,
         "next_attempt": mail.next_attempt_at,
+        "expires": mail.expires_at,
         "took": took,
     }
 

@@ -149,6 +149,7 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
+                ("send_at", models.DateTimeField(help_text="It is not sent before.", null=True)),
                 ("next_attempt_at", models.DateTimeField(null=True)),
                 ("expires_at", models.DateTimeField()),
                 ("finished_at", models.DateTimeField(null=True)),
@@ -322,6 +323,7 @@ class Migration(migrations.Migration):
                             ("release", "Release"),
                             ("reprocess", "Reprocess"),
                             ("retry", "Retry now"),
+                            ("reschedule", "Reschedule"),
                             ("sent", "Mark as sent"),
                             ("not-sent", "Mark as not sent"),
                         ],
@@ -347,6 +349,14 @@ class Migration(migrations.Migration):
                         help_text="Accounts to use, as `AccountChoice.as_text` writes it.",
                         max_length=80,
                     ),
+                ),
+                (
+                    "send_at",
+                    models.DateTimeField(help_text="When they are to be sent, if they are rescheduled.", null=True),
+                ),
+                (
+                    "expires_at",
+                    models.DateTimeField(help_text="When they expire, if they are rescheduled.", null=True),
                 ),
                 (
                     "total",
@@ -653,6 +663,14 @@ class Migration(migrations.Migration):
             model_name="mail",
             index=models.Index(
                 condition=models.Q(("status", "waiting")), fields=["queue", "next_attempt_at"], name="mail_waiting"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="mail",
+            index=models.Index(
+                condition=models.Q(("send_at__isnull", False), ("status", "queued")),
+                fields=["queue", "send_at"],
+                name="mail_scheduled",
             ),
         ),
         migrations.AddIndex(

@@ -29,6 +29,8 @@ class BulkAction(models.Model):
         blank=True,
         help_text="Accounts to use, as `AccountChoice.as_text` writes it.",
     )
+    send_at = models.DateTimeField(null=True, help_text="When they are to be sent, if they are rescheduled.")
+    expires_at = models.DateTimeField(null=True, help_text="When they expire, if they are rescheduled.")
     total = models.PositiveIntegerField(null=True, help_text="Emails to check; null if there are very many.")
 
     batches = models.PositiveIntegerField(default=0, help_text="Batches started: the fence between two processes.")

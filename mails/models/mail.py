@@ -1,5 +1,7 @@
 """An email, its body and its recipients."""
 
+import datetime as dt
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q, Value
@@ -60,6 +62,7 @@ class Mail(models.Model):
     delivery_guarantee = models.CharField(max_length=16, choices=DeliveryGuarantee.choices)
 
     status = models.CharField(max_length=16, choices=Status.choices)
+    send_at = models.DateTimeField(null=True, help_text="It is not sent before.")
     next_attempt_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
@@ -123,6 +126,11 @@ class Mail(models.Model):
             models.Index(fields=("queue", "route", "next_attempt_at"), condition=Q(status__in=DUE), name="mail_due"),
             models.Index(fields=("queue", "next_attempt_at"), condition=Q(status=Status.WAITING), name="mail_waiting"),
             models.Index(
+                fields=("queue", "send_at"),
+                condition=Q(status=Status.QUEUED, send_at__isnull=False),
+                name="mail_scheduled",
+            ),
+            models.Index(
                 fields=("queue", "next_attempt_at"),
                 condition=Q(status__in=DUE, claims__gte=QUARANTINE_CLAIMS),
                 name="mail_quarantined",
@@ -139,6 +147,15 @@ class Mail(models.Model):
 
     def __str__(self) -> str:
         return self.subject or str(self.id)
+
+    @property
+    def wanted_at(self) -> dt.datetime:
+        """When it was submitted, or is to be sent: it waits for Mercury since then, not before."""
+        return max(self.created_at, self.send_at) if self.send_at else self.created_at
+
+    def is_scheduled(self, now: dt.datetime) -> bool:
+        """Return True while it waits for the time at which it is to be sent."""
+        return self.status == Status.QUEUED and self.send_at is not None and self.send_at > now
 
 
 class Content(models.Model):

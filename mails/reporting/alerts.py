@@ -89,6 +89,8 @@ def summarize(status: SystemStatus, alerts: list[Alert]) -> str:
     later = sum(queue.deferred for queue in status.queues)
     waits = f"{due:,} {'email' if due == 1 else 'emails'} queued" if due else "No email queued"
     back_off = f", {later:,} deferred" if later else ""
+    scheduled = sum(queue.scheduled for queue in status.queues)
+    back_off += f", {scheduled:,} scheduled" if scheduled else ""
     workers = len(status.alive)
     lost = status.failures.discarded.emails
     discarded = f" {lost:,} {'email was' if lost == 1 else 'emails were'} discarded in 24 hours." if lost else ""

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
 
 from mails.models import Mail, MailLabel, Recipient, first_id, moment_of
 from mails.models.querysets import MailQuerySet
@@ -21,7 +22,8 @@ from mercury.lib.mail.printable import replace_unprintable
 
 # The states a list filters by, in the order people read them: name -> (label, condition).
 STATES: dict[str, tuple[str, Q]] = {
-    "queued": ("Queued", Q(status=Status.QUEUED)),
+    "queued": ("Queued", Q(status=Status.QUEUED) & (Q(send_at=None) | Q(send_at__lte=Now()))),
+    "scheduled": ("Scheduled", Q(status=Status.QUEUED, send_at__gt=Now())),
     "sending": ("Sending", Q(status__in=LEASED)),
     "waiting": ("Waiting to retry", Q(status=Status.WAITING)),
     "unknown": ("Outcome unknown", Q(status=Status.HELD, reason_code=HoldReason.UNKNOWN)),
@@ -40,7 +42,7 @@ AGES: dict[str, tuple[str, dt.timedelta]] = {
     "7d": ("Last 7 days", dt.timedelta(days=7)),
 }
 
-HELP = "Search recipient, sender, subject or id. Filters: to:zeus@ from:billing provider:mailgun-eu reason:550"
+HELP = "Search recipient, sender, subject or id. Filters: to:zeus@ from:billing provider:mailgun-eu reason:550 is:scheduled"
 
 
 # A search that no index serves reads the emails themselves, newest first: REACH of them, or FAR on request. A hundred
@@ -148,6 +150,12 @@ def _match_anywhere(word: str) -> Q:
     return found | _match_id(word) if re.fullmatch(r"[0-9a-f]{8}[0-9a-f-]{0,28}", word.lower()) else found
 
 
+def _match_is(value: str) -> Q:
+    if value.lower() not in STATES:
+        raise UnknownSearchWord(f"“is:{value}” is not a state. Known: {' '.join(STATES)}")
+    return STATES[value.lower()][1]
+
+
 WORDS: dict[str, Callable[[str], Q]] = {
     "to": _match_recipient,
     "from": lambda value: Q(sender__icontains=value),
@@ -158,6 +166,7 @@ WORDS: dict[str, Callable[[str], Q]] = {
     "refusals": systemic_refusals.match_discarded,
     "app": _match_application,
     "tag": _match_tag,
+    "is": _match_is,
     "before": _match_before,
     "after": _match_after,
 }

@@ -31,6 +31,7 @@ from providers.models import BreakerChange, BreakerMode, BreakerState
 from providers.sandbox.failure_modes import SimulatedFailure
 
 COUNTED_AT_MOST = 100_000  # emails; a longer queue is shown as "at least"
+EXPIRING_READ = 200  # emails, those that expire first
 CHANGES_READ = 200  # of all accounts
 LATELY = dt.timedelta(hours=24)  # so that failures of the night are seen in the morning
 
@@ -45,6 +46,8 @@ class QueueStatus:
     deferred: int  # emails that wait for their next attempt
     next_at: dt.datetime | None  # when the first of these is due …
     last_at: dt.datetime | None  # … and the last
+    scheduled: int = 0  # emails whose time has not come
+    next_scheduled_at: dt.datetime | None = None  # when the first of these is sent
     paused_at: dt.datetime | None = None  # since when the queue is paused; None while it is running
     paused_by: str = ""
     paused_note: str = ""  # why
@@ -157,12 +160,13 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
     recent = statistics.load_statistics(now - RECENT, now, Level.MINUTE)
     changes, gone = load_breaker_changes(), count_expired(now)
     candidates = registry.load_candidates()
+    queues = [read_queue_status(queue, now, paused.queues.get(queue)) for queue in QueueName.values]
     return SystemStatus(
         at=now,
-        queues=[read_queue_status(queue, now, paused.queues.get(queue)) for queue in QueueName.values],
+        queues=queues,
         claimed=Mail.objects.filter(status__in=LEASED).count(),
         sending_paused_by=paused.all_sending.who if paused.all_sending else None,
-        oldest_unsent=_measure_oldest_unsent(now),
+        oldest_unsent=_measure_oldest_unsent(now, queues),
         held=count_held(),
         expired=gone["count"],
         workers=list_workers(now),
@@ -182,7 +186,7 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
 
 
 def read_queue_status(queue: str, now: dt.datetime, pause: Pause | None = None) -> QueueStatus:
-    """Count what waits in a queue, which this pause stops: two queries of the index `mail_due`, one of `mail_waiting`."""
+    """Count what waits in a queue, which this pause stops: two queries of `mail_due`, one each of two other indexes."""
     mails = Mail.objects.filter(queue=queue, status__in=DUE).values("next_attempt_at")
     found_routes = routes.find_routes({queue: ""}, limit=due_routes.ROUTES_PER_LOOK, even_paused=True)
     in_routes = mails.filter(route__in=[route.name for route in found_routes])
@@ -193,6 +197,12 @@ def read_queue_status(queue: str, now: dt.datetime, pause: Pause | None = None) 
         .values("next_attempt_at")[:COUNTED_AT_MOST]
         .aggregate(count=Count("next_attempt_at"), first=Min("next_attempt_at"), last=Max("next_attempt_at"))
     )
+    scheduled = (
+        Mail.objects.filter(queue=queue, status=Status.QUEUED, send_at__isnull=False, send_at__gt=now)
+        .order_by("send_at")
+        .values("send_at")[:COUNTED_AT_MOST]
+        .aggregate(count=Count("send_at"), first=Min("send_at"))
+    )
     first = min((route.due_at for route in found_routes), default=now)
     oldest = (now - first).total_seconds() if due else None
     found = QueueStatus(
@@ -202,6 +212,8 @@ def read_queue_status(queue: str, now: dt.datetime, pause: Pause | None = None) 
         deferred=later["count"],
         next_at=later["first"],
         last_at=later["last"],
+        scheduled=scheduled["count"],
+        next_scheduled_at=scheduled["first"],
     )
     if pause is None:
         return found
@@ -330,10 +342,13 @@ def _measure_disk() -> Any:
     return shutil.disk_usage(folder)
 
 
-def _measure_oldest_unsent(now: dt.datetime) -> float | None:
-    """Return the age of the oldest unsent email.
+def _measure_oldest_unsent(now: dt.datetime, queues: Sequence[QueueStatus]) -> float | None:
+    """Return the age of the oldest unsent email, without those that are scheduled; a scheduled one ages from its time on.
 
-    By the index `mail_expiring`: emails expire in the order of arrival, unless MERCURY_EXPIRY was changed.
+    By the index `mail_expiring`: emails expire in the order of arrival, but for those with times of their own. Of these it
+    reads EXPIRING_READ at most, so that it may tell the age since an email became due instead.
     """
-    created = Mail.objects.filter(status__in=DUE).order_by("expires_at").values_list("created_at", flat=True).first()
-    return (now - created).total_seconds() if created else None
+    expiring = Mail.objects.filter(status__in=DUE).order_by("expires_at").values_list("created_at", "send_at")
+    wanted = [max(created_at, send_at or created_at) for created_at, send_at in expiring[:EXPIRING_READ]]
+    ages = [(now - moment).total_seconds() for moment in wanted if moment <= now]
+    return max([*ages, *(queue.oldest for queue in queues if queue.oldest is not None)], default=None)

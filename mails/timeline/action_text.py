@@ -6,6 +6,7 @@ from mails.models import Mail
 from mails.states import Action, HoldReason
 from mails.timeline.entry import Entry, refer_to_email
 from mails.timeline.event_payload import EventPayload, shorten
+from mercury.lib.moments import format_minute
 
 HELD_WORDS = {
     HoldReason.UNKNOWN.value: (
@@ -32,6 +33,14 @@ def describe_released(mail: Mail, payload: EventPayload) -> Entry:
     """Describe the release of an email, or a retry at once."""
     title = "Retry requested" if payload.get_text("action") == Action.RETRY else "Released"
     return Entry(title=title, parts=("It is ready to be sent now.", *_quote_note(payload)), tone="active", icon="again")
+
+
+def describe_rescheduled(mail: Mail, payload: EventPayload) -> Entry:
+    """Describe that an email is sent at another time."""
+    send_at, before = payload.get_time("send_at"), payload.get_time("before")
+    sentence = f"To be sent at {format_minute(send_at)}" if send_at else "To be sent at another time"
+    sentence += f" instead of {format_minute(before)}." if before else "."
+    return Entry(title="Rescheduled", parts=(sentence, *_quote_note(payload)), tone="active", icon="clock")
 
 
 def describe_reprocess(mail: Mail, payload: EventPayload) -> Entry:

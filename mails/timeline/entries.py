@@ -13,7 +13,7 @@ from mails.timeline.entry import Entry, RunningDuration
 from mails.timeline.event_payload import EventPayload
 from mails.timeline.event_text import describe_event
 from mails.timeline.facts import find_start, measure_offset
-from mails.timeline.summary import describe_next_attempt
+from mails.timeline.summary import describe_next_attempt, describe_schedule
 from mercury.lib import durations
 from mercury.lib.durations import format_moment
 from mercury.lib.mail.printable import replace_unprintable
@@ -78,8 +78,8 @@ def group_by_round(entries: Sequence[Entry]) -> list[Round]:
 
 
 def measure_wait(mail: Mail, now: dt.datetime) -> float | None:
-    """Return the seconds until the next attempt of an email that waits for one; None for any other."""
-    if mail.status != Status.WAITING or mail.next_attempt_at is None:
+    """Return the seconds until the next attempt of an email that waits for one, or is scheduled; None for any other."""
+    if mail.next_attempt_at is None or not (mail.status == Status.WAITING or mail.is_scheduled(now)):
         return None
     return max(0.0, (mail.next_attempt_at - now).total_seconds())
 
@@ -87,6 +87,9 @@ def measure_wait(mail: Mail, now: dt.datetime) -> float | None:
 def _describe_current_step(mail: Mail, events: Sequence[Event], now: dt.datetime, obstacles: Obstacles) -> Entry | None:
     """Return what the email waits for; None if nothing more happens to it."""
     match mail.status:
+        case Status.QUEUED if mail.is_scheduled(now):
+            length = RunningDuration.from_seconds(-(measure_wait(mail, now) or 0.0))
+            return Entry(title=describe_schedule(mail, now), parts=("In ", length), icon="clock")
         case Status.QUEUED:
             return Entry(
                 title=_choose_obstacle_title(mail, obstacles),

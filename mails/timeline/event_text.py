@@ -16,6 +16,7 @@ from mails.timeline.reply_text import describe_latency, describe_reply
 from mercury.lib import durations
 from mercury.lib.durations import format_clock
 from mercury.lib.mail.printable import replace_unprintable
+from mercury.lib.moments import format_minute
 from providers.outcomes import FailureClass
 
 
@@ -66,6 +67,9 @@ def _describe_accepted(mail: Mail, payload: EventPayload) -> Entry:
 
 def _describe_enqueue(mail: Mail, payload: EventPayload) -> Entry:
     queue = payload.get_text("queue") or mail.queue
+    if send_at := payload.get_time("send_at"):
+        parts = ("To be sent at ", BoldText(format_minute(send_at)), f", in queue {queue}")
+        return Entry(title="Scheduled", parts=parts, icon="clock")
     return Entry(title="Queued", parts=(f"Waiting for a worker in queue {queue}",), icon="lines")
 
 
@@ -301,6 +305,7 @@ _DESCRIBERS: dict[str, Callable[[Mail, EventPayload], Entry]] = {
     EventName.UNKNOWN: _describe_unknown,
     EventName.HELD: action_text.describe_held,
     EventName.RELEASED: action_text.describe_released,
+    EventName.RESCHEDULED: action_text.describe_rescheduled,
     EventName.REPROCESS: action_text.describe_reprocess,
     EventName.CANCELLED: action_text.describe_cancelled,
     EventName.RESOLVED: action_text.describe_resolved,

@@ -12,7 +12,7 @@ from mails.timeline.entry import RunningDuration
 from mails.timeline.event_payload import EventPayload
 from mails.timeline.summary import choose_badge
 from mercury.lib import durations
-from mercury.lib.durations import format_age, format_clock
+from mercury.lib.durations import format_age, format_clock, format_moment
 
 SPANS_SHOWN = 40
 
@@ -64,7 +64,7 @@ def list_facts(
 ) -> list[Fact]:
     """Return five figures: submission, queue time, provider time, attempts, and the total or elapsed time."""
     provider_time = sum(_measure_attempt(attempt, now) for attempt in attempts)
-    is_waiting = mail.status == Status.QUEUED and not mail.attempt_count
+    is_waiting = mail.status == Status.QUEUED and not mail.attempt_count and not mail.is_scheduled(now)
     is_calling = any(attempt.state == AttemptState.OPEN for attempt in attempts)
     median = f", median {durations.format_duration(usual.wait)}" if usual.wait is not None else ""
     return [
@@ -94,9 +94,15 @@ def _format_duration(seconds: float, *, goes_on: bool) -> str:
 
 
 def _choose_total(mail: Mail, events: Sequence[Event], now: dt.datetime, usual: Usual) -> Fact:
-    seconds = max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds())
+    seconds = max(0.0, ((mail.finished_at or now) - mail.wanted_at).total_seconds())
     words = durations.format_duration(seconds)
     match mail.status:
+        case Status.QUEUED if mail.is_scheduled(now):
+            return Fact(
+                label="Sent in",
+                value=durations.format_duration((mail.wanted_at - now).total_seconds()),
+                note=format_moment(mail.wanted_at, now),
+            )
         case Status.DONE:
             median = (
                 f"queue median {durations.format_duration(usual.acceptance)}" if usual.acceptance is not None else ""
@@ -144,7 +150,7 @@ def _measure_queue_time(mail: Mail, events: Sequence[Event], now: dt.datetime) -
     waits = [claim.get_number("waited_ms") or 0.0 for claim in claims]
     if waits or mail.status in FINAL or mail.attempt_count:
         return max(0.0, sum(waits) / 1000)
-    return max(0.0, (now - mail.created_at).total_seconds())
+    return max(0.0, (now - mail.wanted_at).total_seconds())
 
 
 def _measure_attempt(attempt: Attempt, now: dt.datetime) -> float:
@@ -159,12 +165,16 @@ def list_spans(mail: Mail, events: Sequence[Event], attempts: Sequence[Attempt],
     spans: list[Span] = []
     stored: float | None = None
     waited_from = 0.0
+    wanted = mail.wanted_at.timestamp() - start
     for event in events:
         offset = measure_offset(event, start)
         if event.event == EventName.ACCEPTED and stored is None:
             stored = waited_from = offset
             spans.append(Span(label="Validate and store", start=0.0, length=offset, tone="neutral"))
         elif event.event == EventName.DEQUEUE:
+            if waited_from < wanted <= offset:
+                spans.append(Span(label="Scheduled", start=waited_from, length=wanted - waited_from, tone="neutral"))
+                waited_from = wanted
             spans.append(
                 Span(
                     label=f"Queue ({mail.queue})",
@@ -178,7 +188,8 @@ def list_spans(mail: Mail, events: Sequence[Event], attempts: Sequence[Attempt],
     spans += [_make_attempt_span(attempt, start, now) for attempt in attempts]
     if mail.status in (Status.QUEUED, Status.WAITING) and events:
         length = max(0.0, now.timestamp() - start - waited_from)
-        spans.append(Span(label="Waiting now", start=waited_from, length=length, tone="waiting", goes_on=True))
+        label, tone = ("Scheduled", "neutral") if mail.is_scheduled(now) else ("Waiting now", "waiting")
+        spans.append(Span(label=label, start=waited_from, length=length, tone=tone, goes_on=True))
     return sorted(spans, key=lambda span: span.start)[:SPANS_SHOWN]
 
 
@@ -210,7 +221,9 @@ def _describe_outcome(attempt: Attempt) -> str:
     return attempt.reason_code or _OUTCOME_WORDS[AttemptState(attempt.state)]
 
 
-_BACK_IN_THE_QUEUE = frozenset({EventName.RETRY, EventName.POSTPONED, EventName.RELEASED, EventName.REPROCESS})
+_BACK_IN_THE_QUEUE = frozenset(
+    {EventName.RETRY, EventName.POSTPONED, EventName.RELEASED, EventName.RESCHEDULED, EventName.REPROCESS}
+)
 _ATTEMPT_TONES = {
     AttemptState.OPEN: "active",
     AttemptState.ACCEPTED: "ok",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, replace
 
+from django.utils import timezone
+
 from mails.models import Mail
 from mails.obstacles import NO_OBSTACLES, Obstacles
 from mails.states import DUE, DUPLICATE, LEASED, Action, HoldReason, Status
@@ -26,9 +28,14 @@ class Badge:
     help: str
 
 
-def choose_badge(mail: Mail) -> Badge:
-    """Return the badge of the email's state."""
-    badge = _choose_plain_badge(mail)
+def choose_badge(mail: Mail, now: dt.datetime | None = None) -> Badge:
+    """Return the badge of the email's state; a queued one is scheduled as long as its time is after `now`."""
+    if mail.is_scheduled(now or timezone.now()):
+        badge = Badge(
+            word="Scheduled", tone="neutral", icon="clock", help="Stored; it is sent at the time that was asked for."
+        )
+    else:
+        badge = _choose_plain_badge(mail)
     if not _may_have_arrived(mail):
         return badge
     return replace(badge, help=f"{badge.help} The outcome of an earlier attempt is unknown: it may have arrived.")
@@ -107,6 +114,8 @@ def summarize(mail: Mail, now: dt.datetime, obstacles: Obstacles = NO_OBSTACLES)
 def _describe_state(mail: Mail, now: dt.datetime, obstacles: Obstacles) -> str:
     provider = replace_unprintable(mail.provider)
     duration = durations.format_duration(max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds()))
+    if mail.is_scheduled(now):
+        return f"{describe_schedule(mail, now)}."
     reason = describe_reason(replace_unprintable(mail.reason_code))
     match mail.status:
         case Status.QUEUED:
@@ -119,7 +128,7 @@ def _describe_state(mail: Mail, now: dt.datetime, obstacles: Obstacles) -> str:
         case Status.HELD:
             return _choose_plain_badge(mail).help + (f" Last attempt: {provider}." if provider else "")
         case Status.DONE:
-            return f"Accepted by {provider or 'a provider'} {duration} after submission."
+            return _describe_sent(mail, provider or "a provider")
         case Status.DISCARDED:
             return f"No account accepted it ({reason or 'no reason recorded'}). Gave up after {duration}."
         case Status.EXPIRED:
@@ -128,6 +137,19 @@ def _describe_state(mail: Mail, now: dt.datetime, obstacles: Obstacles) -> str:
             return f"Cancelled {duration} after submission."
         case _:
             return "Rejected: it failed validation and was never queued."
+
+
+def _describe_sent(mail: Mail, provider: str) -> str:
+    """Return who accepted it, and how long after it was to be sent."""
+    age = max(0.0, ((mail.finished_at or mail.wanted_at) - mail.wanted_at).total_seconds())
+    since = "its scheduled time" if mail.wanted_at > mail.created_at else "submission"
+    return f"Accepted by {provider} {durations.format_duration(age)} after {since}."
+
+
+def describe_schedule(mail: Mail, now: dt.datetime) -> str:
+    """Return when a scheduled email is sent."""
+    assert mail.send_at is not None  # noqa: S101 (it is scheduled)
+    return f"Scheduled: to be sent at {format_moment(mail.send_at, now)}"
 
 
 def describe_next_attempt(mail: Mail, now: dt.datetime) -> str:

@@ -13,10 +13,12 @@ from mails.intake.submission import Submission, get_field
 from mails.message.addresses import extract_address
 from mails.web.attachment_rows import AttachmentRow
 from mails.web.form_fields import PairsField, WordsField
+from mercury.lib.moments import join_zone, list_zones
 
 LONGEST_REPEATED = 100_000  # characters of a field that a rejected form shows again
 LONGEST_BODY_REPEATED = 2_000_000
 _BODIES = ("content", "html")
+_TIMES = ("send_at", "expires_at")
 _FIELD_OF = {"recipients": "recipient"}  # field of the submission -> field of the form
 _ABOUT_KEYS = {
     RefusalReason.INVALID_KEY: "The form lost its protection against sending twice. Press Send again.",
@@ -59,8 +61,12 @@ class SubmitForm(forms.Form):
     unsubscribe_mailto = forms.CharField(required=False)
     queue = _make_choice("queue", "as the message requires")
     delivery_guarantee = _make_choice("delivery_guarantee", "the default")
+    send_at = forms.CharField(required=False, widget=forms.DateTimeInput(attrs={"type": "datetime-local"}))
+    time_zone = forms.CharField(required=False, label="Time zone", initial="UTC")
+    expires_at = forms.CharField(required=False, widget=forms.DateTimeInput(attrs={"type": "datetime-local"}))
     idempotency_key = forms.CharField(required=False, widget=forms.HiddenInput)
 
+    later = ("send_at", "time_zone", "expires_at")
     more = ("tags", "metadata", "headers", "unsubscribe_url", "unsubscribe_mailto", "queue", "delivery_guarantee")
 
     def __init__(
@@ -86,7 +92,7 @@ class SubmitForm(forms.Form):
     def _describe_fields(self, senders: list[str]) -> None:
         """Give the fields the labels and the help of their declarations, and what browsers need to know."""
         for name, field in self.fields.items():
-            if name == "idempotency_key":
+            if name in ("idempotency_key", "time_zone"):  # of the form alone
                 continue
             declared = get_field(name)
             field.label = declared.label
@@ -96,6 +102,8 @@ class SubmitForm(forms.Form):
         for name in ("sender", "recipient", "cc", "bcc", "reply_to"):
             self.fields[name].widget.attrs |= {"autocomplete": "email", "spellcheck": "false"}
         self.fields["sender"].widget.attrs |= {"autocomplete": "off", "list": "senders"} if self.any_sender else {}
+        own = {} if self.is_bound else {"data-own-zone": ""}
+        self.fields["time_zone"].widget = forms.Select(choices=[(zone, zone) for zone in list_zones()], attrs=own)
         for name in ("html", "metadata", "headers"):
             self.fields[name].widget.attrs |= {"spellcheck": "false"}
         for name in ("metadata", "headers"):
@@ -105,7 +113,9 @@ class SubmitForm(forms.Form):
         """Return the submission. Of the fields that need nothing, only those that are filled in are part of it."""
         always = ("sender", "recipient", "subject", "content")
         typed = {name: value for name, value in self.cleaned_data.items() if name != "idempotency_key"}
+        zone = typed.pop("time_zone") or "UTC"
         fields = {name: value for name, value in typed.items() if value or name in always}
+        fields |= {name: join_zone(fields[name], zone) for name in _TIMES if name in fields}
         if self.attachments:
             fields["attachments"] = [row.submitted for row in self.attachments]
         # Without the field there is no key, which differs from a blank one.
@@ -164,6 +174,16 @@ class SubmitForm(forms.Form):
     def has_more(self) -> bool:
         """Return True if one of those is filled in, or wrong."""
         return any(field.value() or field.errors for field in self.more_fields)
+
+    @property
+    def later_fields(self) -> list[forms.BoundField]:
+        """Return the fields that say when it is sent."""
+        return [self[name] for name in self.later]
+
+    @property
+    def has_later(self) -> bool:
+        """Return True if a time is filled in, or wrong."""
+        return any(self[name].value() or self[name].errors for name in _TIMES)
 
     @property
     def error_list(self) -> list[tuple[str, str, str]]:

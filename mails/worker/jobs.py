@@ -4,6 +4,7 @@ The queue is a hint. A job is an entry in a queue's list and nothing else; if al
 seconds later, because every dispatcher also polls the database.
 """
 
+import datetime as dt
 import signal
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 import structlog
 from django.conf import settings
+from django.db import Error, close_old_connections
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -24,8 +26,11 @@ from rq.utils import now
 
 from mails.dispatch import wake
 from mails.dispatch.dispatcher import Dispatcher
+from mails.dispatch.due import due_routes, routes
 from mails.queues import QueueName
 from mails.worker import resident_dispatcher
+from mercury.lib.database import database_clock
+from mercury.lib.database.database_errors import classify
 from mercury.lib.runtime import event_loop, process_state
 from mercury.lib.runtime.stop_request import StopRequest
 
@@ -33,6 +38,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 WAIT_SECONDS = 1  # of one wait for a wake-up; a signal is seen at its end
+REST = 5.0  # seconds before the next look of a worker that found due emails and could send none
 JOB_SECONDS = 60  # a dispatcher inside a job ends after this, so that a worker on several queues serves them all
 
 
@@ -53,13 +59,14 @@ def dispatch_queue(queue: str) -> None:
         _dispatch_here(QueueName(queue))
 
 
-def _dispatch_here(queue: QueueName) -> None:
+def _dispatch_here(queue: QueueName) -> int:
+    """Dispatch the queue until nothing is due, for at most JOB_SECONDS; return how many emails were done."""
     job = process_state.get(JobInProgress)
     job.dispatcher = dispatcher = Dispatcher([queue])
     if job.is_stopping:
         dispatcher.stop()
     try:
-        event_loop.run(dispatcher.run(until_idle=True, at_most=JOB_SECONDS))
+        return event_loop.run(dispatcher.run(until_idle=True, at_most=JOB_SECONDS))
     finally:
         job.dispatcher = None
 
@@ -72,6 +79,7 @@ class QueueWorker(SimpleWorker):
     """
 
     stopping: StopRequest | threading.Event | None = None  # set when a signal asks this worker to stop
+    _rest_until = 0.0  # monotonic clock
 
     @property
     def connection_timeout(self) -> int:
@@ -108,6 +116,8 @@ class QueueWorker(SimpleWorker):
             if away:
                 log.info("redis_back")
             away = False
+            if not found and not burst and not self._stop_requested:
+                self._dispatch_due()
             if found:
                 answered, idle_since = answered + 1, time.monotonic()
             elif burst or (max_idle_time is not None and time.monotonic() - idle_since >= max_idle_time):
@@ -127,6 +137,21 @@ class QueueWorker(SimpleWorker):
         self.connection.delete(Job.redis_job_namespace_prefix.encode() + job_id)
         dispatch_queue(queue.name)
         return True
+
+    def _dispatch_due(self) -> None:
+        """Where no dispatcher lives in this process, dispatch what became due by itself: scheduled emails and retries."""
+        if wake.has_local() or time.monotonic() < self._rest_until:
+            return
+        try:
+            found = routes.find_routes(dict.fromkeys(self.queue_names(), ""), limit=due_routes.ROUTES_PER_LOOK)
+        except Error as error:
+            log.warning("look_failed", error=classify(error))
+            close_old_connections()
+            return
+        soon = database_clock.now() + dt.timedelta(seconds=WAIT_SECONDS)
+        queues = sorted({route.queue for route in found if route.due_at <= soon})
+        if queues and not sum(_dispatch_here(QueueName(queue)) for queue in queues):
+            self._rest_until = time.monotonic() + REST  # what is due waits for its accounts
 
     def _wait(self) -> tuple[Queue, bytes] | None:
         queues = {queue.key.encode(): queue for queue in self.queues}

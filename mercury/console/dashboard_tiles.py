@@ -69,10 +69,17 @@ def _build_waiting(status: SystemStatus) -> Tile:
         label="Waiting",
         figure=f"{due:,}",
         unit="email due" if due == 1 else "emails due",
-        note=f"and {later:,} deferred; {status.claimed:,} being sent",
+        note=f"and {later:,} deferred{_describe_scheduled(status)}; {status.claimed:,} being sent",
         url=_link_emails("?state=queued"),
         spark=chart_geometry.draw_spark([]),
     )
+
+
+def _describe_scheduled(status: SystemStatus) -> str:
+    """Return how many emails wait for their time, and when the next one is sent; empty without any."""
+    count = sum(queue.scheduled for queue in status.queues)
+    first = min((queue.next_scheduled_at for queue in status.queues if queue.next_scheduled_at), default=None)
+    return f", {count:,} scheduled (next {durations.format_moment(first, status.at)})" if first else ""
 
 
 def _build_oldest(status: SystemStatus, points: Sequence[Point]) -> Tile:

@@ -200,6 +200,13 @@ def _build_queue_gauges(found: SystemStatus) -> Iterable[Metric]:
     )
     later = {queue.queue: queue.deferred for queue in found.queues}
     yield _build_labelled_gauge("mercury_back_off_mails", "Emails that are due later.", "queue", later)
+    scheduled = {queue.queue: queue.scheduled for queue in found.queues}
+    yield _build_labelled_gauge(
+        "mercury_scheduled_mails",
+        "Emails that wait for their send_at; at most 100,000 are counted.",
+        "queue",
+        scheduled,
+    )
     paused = {queue.queue: queue.paused_at is not None for queue in found.queues}
     yield _build_labelled_gauge("mercury_queue_paused", "1 while the queue is paused.", "queue", paused)
 

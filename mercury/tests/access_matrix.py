@@ -132,7 +132,7 @@ def _api() -> Iterator[Row]:
         "API: `mails/…/cancel`, `hold`, `release`, `reprocess`, `resolve`",
         "POST",
         holding("mails.view_mail+mails.change_mail", scope=Scope.MAILS_MANAGE),
-        *(f"{API}{A_MAIL}/{verb}/?$" for verb in ("cancel", "hold", "release", "reprocess", "resolve")),
+        *(f"{API}{A_MAIL}/{verb}/?$" for verb in ("cancel", "hold", "release", "reprocess", "reschedule", "resolve")),
     )
     yield _row(
         "API: `mails/…/events/`",

@@ -20,7 +20,7 @@
     const email = {};
     for (const field of form.querySelectorAll("[data-mirrored]")) {
       const text = field.value || ALWAYS[field.name];
-      if (text) email[field.name] = read(field.name, text);
+      if (text) email[field.name] = field.type === "datetime-local" ? `${text}[${form.elements.time_zone.value}]` : read(field.name, text);
     }
     if (email.html && !form.elements.content.value) delete email.content;
     const files = [...form.querySelectorAll('[data-field="file"]')].filter((field) => field.value).map((field) => field.value);

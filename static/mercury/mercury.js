@@ -94,6 +94,15 @@
     }
   }
 
+  // A choice of time zones that nobody has made yet begins with the zone of this browser
+
+  function chooseZone() {
+    const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+    for (const select of document.querySelectorAll("select[data-own-zone]")) {
+      if ([...select.options].some((option) => option.value === timeZone)) select.value = timeZone;
+    }
+  }
+
   function age(seconds) {
     if (seconds < 1) return "now";
     if (seconds < 60) return `${Math.floor(seconds)} s ago`;
@@ -157,6 +166,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll("[data-tabs] [data-tablist]").forEach(makeTabs);
     showTimes(document);
+    chooseZone();
     showPassing();
     showDecisions(document);
     document.getElementById("decisions")?.addEventListener("change", (event) => {

@@ -89,6 +89,9 @@ class MailStateSerializer(serializers.Serializer[Mail]):
         allow_null=True,
         help_text="The action requested during the attempt in progress; it is carried out when that ends.",
     )
+    send_at = serializers.DateTimeField(
+        allow_null=True, help_text="The time that it is not sent before, as it was submitted or rescheduled."
+    )
     next_attempt = serializers.DateTimeField(allow_null=True, help_text="When it is due.")
     expires = serializers.DateTimeField(help_text="When Mercury stops trying.")
     finished = serializers.DateTimeField(allow_null=True, help_text="When it reached its final status.")
@@ -108,6 +111,7 @@ class MailStateSerializer(serializers.Serializer[Mail]):
             "reason_code": instance.reason_code,
             "possible_duplicate": instance.possible_duplicate,
             "pending_action": ActionRequest.parse(instance.pending_action).action if instance.pending_action else None,
+            "send_at": format_time(instance.send_at),
             "next_attempt": format_time(instance.next_attempt_at),
             "expires": format_time(instance.expires_at),
             "finished": format_time(instance.finished_at),

@@ -3,11 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import ErrorDetail, ValidationError
 
+from mails.actions import rules
+from mails.actions.errors import TimesNotAllowed
 from mails.actions.rules import MAX_NOTE
 from mails.intake.address_fields import RecipientsField
+from mails.intake.submission_fields import MomentField
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, AccountChoice
+from mails.schedule import Schedule
 from mails.states import RESOLVING, Action, EventName, RecipientKind
 from mercury.lib.durations import format_size
 from mercury.lib.mail import printable
@@ -133,6 +137,11 @@ class ActionSerializer(StrictSerializer):
         """Return the accounts through which the email is sent again."""
         return EVERY_ACCOUNT
 
+    @property
+    def times(self) -> Schedule | None:
+        """Return when the email is sent and expires, where the request names it."""
+        return None
+
 
 class CancelMailSerializer(ActionSerializer):
     """A request to cancel."""
@@ -197,6 +206,36 @@ class CopyMailSerializer(StrictSerializer):
     def given_recipients(self) -> dict[str, Any]:
         """Return the recipients as they were given, for intake; empty if the copy goes to those of the email."""
         return {name: self.initial_data[name] for name in self.names if self.initial_data.get(name)}
+
+
+class RescheduleMailSerializer(ActionSerializer):
+    """A request to send at another time."""
+
+    action = Action.RESCHEDULE
+    send_at = MomentField(
+        required=True,
+        help_text="When to send it, as in a submission. A time that is past by up to 5 minutes means now.",
+        style={"example": "2026-12-24T18:00:00Z"},
+    )
+    expires_at = MomentField(
+        help_text="When Mercury stops trying. Default: 3 days after `send_at` (`MERCURY_EXPIRY`), whatever it was before."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Return the values. Raises ValidationError if the times are not allowed."""
+        if not attrs["send_at"]:
+            raise ValidationError({"send_at": ["Say when to send it, such as 2026-12-24T18:00:00Z."]}, "required")
+        try:
+            self._times = rules.plan_times(attrs["send_at"], attrs["expires_at"])
+        except TimesNotAllowed as refused:
+            errors = {error.field: [ErrorDetail(error.detail, error.code)] for error in refused.errors}
+            raise ValidationError(errors) from None
+        return attrs
+
+    @property
+    def times(self) -> Schedule | None:
+        """Return when the email is sent and expires."""
+        return self._times
 
 
 class ResolveMailSerializer(ActionSerializer):

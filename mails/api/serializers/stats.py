@@ -118,6 +118,8 @@ class QueueStatusSerializer(DataclassSerializer):
             "deferred": "Emails in back-off.",
             "next_at": "When the first of these is due.",
             "last_at": "When the last of these is due.",
+            "scheduled": "Emails that wait for their `send_at`; at most 100,000 are counted.",
+            "next_scheduled_at": "When the first of these is sent.",
             "paused_at": "Since when the queue is paused; null while it is running.",
             "paused_by": "Who paused it; empty while it is running.",
             "paused_note": "Why; empty if no reason was given.",

@@ -75,7 +75,7 @@ class MailViewSet(BatchActions):
     required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.MAILS_SEND}
     refusals = {
         "create": (409, 413, 422),
-        **dict.fromkeys(("cancel", "hold", "release", "reprocess", "resolve"), (409,)),
+        **dict.fromkeys(("cancel", "hold", "release", "reprocess", "reschedule", "resolve"), (409,)),
         "copy": (409, 413, 422),
         "file": (410,),
     }
@@ -215,7 +215,17 @@ class MailViewSet(BatchActions):
     def release(self, request: Request, mail_id: str) -> Response:
         """Release a mail.
 
-        A held email is due at once; a pending action is withdrawn.
+        A held email is due at once, a scheduled one at its time; a pending action is withdrawn.
+        """
+        return self._act(request, mail_id)
+
+    @extend_schema(responses={200: ManagedMailSerializer})
+    @action(detail=True, methods=["post"], required_scopes=_MANAGE, serializer_class=requests.RescheduleMailSerializer)
+    def reschedule(self, request: Request, mail_id: str) -> Response:
+        """Reschedule a mail.
+
+        An email that is scheduled, queued or waits to retry is sent at `send_at`. 409 once it is being sent, held or
+        final.
         """
         return self._act(request, mail_id)
 
@@ -274,6 +284,7 @@ class MailViewSet(BatchActions):
             by=format_recorder(request),
             note=note,
             account_choice=serializer.account_choice,
+            times=serializer.times,
         )
         try:
             acted = apply.apply_action(mail.pk, action_request)

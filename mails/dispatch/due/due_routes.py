@@ -67,6 +67,10 @@ class DueRoutes:
         due = [QueuedRoute(*key, due_at) for key, due_at in self._known.items() if due_at <= now]
         return sorted(due, key=lambda route: (self._served[route.queue, route.name], route.due_at))
 
+    def find_next(self, now: dt.datetime) -> dt.datetime | None:
+        """Return when the first email of the routes without due ones is due; None if there is none, as far as is known."""
+        return min((due_at for due_at in self._known.values() if due_at > now), default=None)
+
     def note_claimed(self, allotment: Allotment, mails: Collection[ClaimedMail]) -> bool:
         """Note what a claim found, and return True if there may be more: forget the routes that it emptied."""
         found = Counter((mail.queue, mail.route_name) for mail in mails if not mail.is_quarantined)

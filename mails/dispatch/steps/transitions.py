@@ -4,7 +4,6 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping
 from dataclasses import field, replace
-from functools import lru_cache
 from typing import Any, assert_never
 
 from mails.dispatch import retry_policy
@@ -25,6 +24,7 @@ from mails.models import uuid7
 from mails.states import CANNOT_CARRY, NEVER_CALLED, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_duration
+from mercury.lib.moments import format_iso
 from mercury.lib.value import value
 from providers.accounts.config import AccountConfig
 from providers.kinds.base import Transport
@@ -390,9 +390,3 @@ def _refuse_open(draft: StepDraft, reason: str) -> StepDraft:
 def _draft_retry(draft: StepDraft, now_ns: int, details: dict[str, Any]) -> EventDraft:
     blob = {"service": draft.state.provider, "exception": draft.exception} | details
     return EventDraft(event=EventName.RETRY, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
-
-
-@lru_cache(maxsize=64)
-def format_iso(moment: dt.datetime | None) -> str | None:
-    """Return the moment as blobs have it: ISO 8601 in UTC, with milliseconds."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None

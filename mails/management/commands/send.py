@@ -26,7 +26,7 @@ from mercury.lib.commands import ExitCode
 DEFAULT_WAIT = 60.0  # seconds
 _OPTIONAL = (
     *("cc", "bcc", "reply_to", "tags", "unsubscribe_url", "unsubscribe_mailto"),
-    *("delivery_guarantee", "queue"),
+    *("delivery_guarantee", "queue", "send_at", "expires_at"),
 )
 
 
@@ -70,6 +70,8 @@ class Command(commands.MercuryCommand):
         _add_field(parser, "--unsubscribe-mailto", "unsubscribe_mailto", metavar="ADDRESS")
         _add_field(parser, "--guarantee", "delivery_guarantee")
         _add_field(parser, "--queue", "queue")
+        _add_field(parser, "--at", "send_at", metavar="TIME")
+        _add_field(parser, "--expires", "expires_at", metavar="TIME")
         parser.add_argument("--key", help="Idempotency key: the same key within 24 hours returns the same email.")
         parser.add_argument(
             "--wait",

@@ -12,6 +12,7 @@ from mails.states import Action, Status
 from mails.tests.builders import a_mail, dispatch, event_names
 from mails.tests.callers import HELLO, MAILS, caller, problem
 from mails.tests.people import browser_of, hermes, zeus
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,6 +44,32 @@ def test_a_body_is_not_needed(olympus):
 
     assert client.post(f"{MAILS}{mail.pk}/hold/").json()["status"] == "held"
     assert client.post(f"{MAILS}{mail.pk}/release").json()["status"] == "queued"
+
+
+def test_a_mail_is_sent_at_another_time(olympus):
+    client = caller()
+    mail = posted(client)
+    send_at = database_clock.now().replace(microsecond=0) + dt.timedelta(days=2)
+
+    answer = request_action(client, mail, "reschedule", {"send_at": send_at.isoformat(), "note": "The shop is closed"})
+
+    shown = answer.json()
+    assert (answer.status_code, shown["status"]) == (200, "queued")
+    assert shown["send_at"] == shown["next_attempt"] == f"{send_at:%Y-%m-%dT%H:%M:%S.%fZ}"
+    assert shown["summary"].startswith("Scheduled: to be sent at ")
+    event = mail.events.last()
+    assert (event.event, event.created_by) == ("RESCHEDULED", "key:zeus")
+
+
+def test_a_mail_that_is_sent_cannot_be_rescheduled(olympus):
+    client = caller()
+    mail = posted(client)
+    dispatch()
+    answer = request_action(client, mail, "reschedule", {"send_at": database_clock.now().isoformat()})
+
+    found = problem(answer, 409, "not_possible")
+
+    assert (found["state"], found["possible"]) == ("done", [])
 
 
 def test_too_late_names_the_state_and_what_is_possible(olympus):
@@ -144,6 +171,11 @@ def test_an_action_request_during_a_call_is_a_202_that_says_so(olympus):
         ("resolve", {"outcome": ["sent"]}, "/outcome"),
         ("cancel", {"outcome": "sent"}, "/outcome"),
         ("cancel", {"via": "olympus"}, "/via"),
+        ("reschedule", {}, "/send_at"),
+        ("reschedule", {"send_at": None}, "/send_at"),
+        ("reschedule", {"send_at": "2026-12-24T18:00:00"}, "/send_at"),
+        ("reschedule", {"send_at": "2016-11-06T18:00:00Z"}, "/send_at"),
+        ("reschedule", {"send_at": "9999-12-31T23:59:59Z"}, "/send_at"),
         ("reprocess", {"via": 7}, "/via"),
         ("reprocess", {"via": "x" * 65}, "/via"),
         ("reprocess", {"via": "charon"}, "/via"),

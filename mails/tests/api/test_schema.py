@@ -36,7 +36,7 @@ def test_the_schema_names_every_path_and_method(document):
         (f"{base}/mails/{{mail_id}}", "get"),
         *(
             (f"{base}/mails/{{mail_id}}/{verb}", "post")
-            for verb in ("cancel", "hold", "release", "reprocess", "resolve", "copy")
+            for verb in ("cancel", "hold", "release", "reprocess", "reschedule", "resolve", "copy")
         ),
         (f"{base}/mails/{{mail_id}}/files/{{number}}", "get"),
         (f"{base}/mails/{{mail_id}}/events/", "get"),

@@ -166,11 +166,38 @@ def test_a_plain_worker_waits_for_a_redis_that_is_away_and_one_with_an_owner_doe
 
 
 @pytest.mark.usefixtures("signal_handlers")
+@pytest.mark.django_db(transaction=True)
+def test_a_plain_worker_sends_what_becomes_due_without_a_wake_up(redis, olympus, monkeypatch):
+    monkeypatch.setattr(redis, "blpop", lambda keys, seconds: None)
+    mail = a_mail()
+
+    QueueWorker(["text", "bulk"], connection=redis).work(max_idle_time=0)
+
+    assert reloaded(mail).status == Status.DONE
+
+
+@pytest.mark.usefixtures("signal_handlers")
+@pytest.mark.django_db(transaction=True)
+def test_a_plain_worker_that_can_send_nothing_rests(redis, olympus, monkeypatch):
+    monkeypatch.setattr(redis, "blpop", lambda keys, seconds: None)
+    looks = []
+    monkeypatch.setattr(jobs, "_dispatch_here", lambda queue: looks.append(queue) or 0)
+    a_mail()
+    worker = QueueWorker(["text"], connection=redis)
+
+    worker._dispatch_due()
+    worker._dispatch_due()
+
+    assert looks == ["text"]
+
+
+@pytest.mark.usefixtures("signal_handlers")
 @pytest.mark.parametrize(("ends", "answered"), [({"max_jobs": 2}, 2), ({"max_idle_time": 0}, 3), ({"burst": True}, 3)])
 def test_a_worker_ends_as_rqworker_was_asked_to(redis, monkeypatch, ends, answered):
     monkeypatch.setattr(
         redis, "blpop", lambda keys, seconds: next(((k, v) for k in keys if (v := redis.lpop(k))), None)
     )
+    monkeypatch.setattr(QueueWorker, "_dispatch_due", lambda self: None)
     queues = []
     monkeypatch.setattr(jobs, "dispatch_queue", queues.append)
     redis.rpush("rq:queue:text", "1", "2")

@@ -30,7 +30,7 @@ MAILS = {
     "queue_time": "Queue time p50/p95/p99",
     "acceptance": "Time to send p50/p95/p99",
 }
-WAITING = {"due": "Ready", "oldest": "Oldest", "deferred": "Retrying later"}
+WAITING = {"due": "Ready", "oldest": "Oldest", "deferred": "Retrying later", "scheduled": "Scheduled"}
 CALLS = {
     "name": "Account",
     "breaker": "Breaker",
@@ -132,9 +132,15 @@ def _show(out: Output, figures: Statistics, found: SystemStatus, by: str | None)
 def _show_queues(out: Output, queues: Sequence[MailStatistics], found: SystemStatus) -> None:
     named = {figures.name: _build_mail_row(figures) for figures in queues}
     for queue in found.queues:
-        if queue.due or queue.deferred or queue.queue in named:
+        if queue.due or queue.deferred or queue.scheduled or queue.queue in named:
             oldest = format_duration(queue.oldest) if queue.oldest is not None else ""
-            waits = {"name": queue.queue, "due": queue.due, "oldest": oldest, "deferred": queue.deferred}
+            waits = {
+                "name": queue.queue,
+                "due": queue.due,
+                "oldest": oldest,
+                "deferred": queue.deferred,
+                "scheduled": queue.scheduled,
+            }
             named[queue.queue] = named.get(queue.queue, {}) | waits
     out.write_rows(
         named.values(), columns={"name": "Queue"} | MAILS | WAITING, empty="No email in any queue in this period."

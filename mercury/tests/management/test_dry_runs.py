@@ -46,6 +46,7 @@ EXAMPLES = {
     ("providers", "test"): ["sandbox-a"],
     ("release",): [MAIL],
     ("reprocess",): ["--state", "waiting"],
+    ("reschedule",): ["--state", "scheduled", "--at", "now"],
     ("resume",): ["--queue", "bulk"],
     ("retention",): [],
     ("sandbox", "clear"): [],
