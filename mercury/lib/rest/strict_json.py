@@ -6,7 +6,11 @@ UTF-8 only, at most 32 levels deep and 100,000 values, no NUL, no lone surrogate
 import json
 import math
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NoReturn
+
+import orjson
 
 MAX_DEPTH = 32
 MAX_VALUES = 100_000  # an empty list is two bytes of text and sixty of memory
@@ -40,6 +44,44 @@ def loads_any(body: bytes) -> Any:
 
     Raises NotStrictJSON, nothing else. Recursion is limited to MAX_DEPTH, and time is proportional to the size.
     """
+    # A third of the time for what breaks no rule, as nearly all bodies do. It says only that: the rest is read again.
+    if b"\\u0000" not in body and b"\\u003" not in body and sum(map(body.count, (b"[", b"{", b","))) < MAX_VALUES:
+        with suppress(orjson.JSONDecodeError):
+            value = orjson.loads(body)
+            if _is_strict(value, colons=body.count(b":")):
+                return value
+    return _load_and_explain(body)
+
+
+def _is_strict(value: Any, *, colons: int) -> bool:
+    """Return True if a value that orjson read is the one that `_load_and_explain` would return.
+
+    `colons`: of the text. Those outside of strings are one for each key: a repeated key, of which orjson keeps the last,
+    leaves some over. A number with a fraction may have been a whole one that is too large.
+    """
+    depth, level = -1, [[value]]
+    while level:
+        depth += 1
+        inner: list[Any] = []
+        for container in level:
+            values: Iterable[Any] = container
+            if type(container) is dict:
+                values = container.values()
+                colons -= len(container) + sum([key.count(":") for key in container])
+            for found in values:
+                kind = type(found)
+                if kind is str:
+                    colons -= found.count(":")
+                elif kind is dict or kind is list:
+                    inner.append(found)
+                elif kind is float:
+                    return False
+        level = inner
+    return depth <= MAX_DEPTH and colons == 0
+
+
+def _load_and_explain(body: bytes) -> Any:
+    """Return the value, or raise NotStrictJSON with the rule that it breaks."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -3,9 +3,10 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mercury.lib.rest import strict_json
 from mercury.lib.rest.strict_json import MAX_DEPTH, MAX_VALUES, NotStrictJSON, loads
 
 pytestmark = pytest.mark.one_leg
@@ -115,3 +116,32 @@ def test_any_object_is_read_as_it_is_or_refused_for_a_character(value, ascii_onl
             assert loads(body) == value
     else:
         assert loads(body) == value
+
+
+_TOKENS = r'[ ] { } , : " "a" "b:c" "a": "a":1, "\u003a" "\u0000" "\ud800" 1 -0 1.0 2e3 null true NaN \ 18446744073709551616 é'
+_tokens = st.sampled_from([*_TOKENS.split(), "\ufeff", "\x00", "\n", " "])
+
+
+def _nest(inner):
+    keys = st.sampled_from(['"a"', '"b:c"', r'"\u003a"'])
+    pairs = st.builds(lambda key, value: f"{key}:{value}", keys, inner)
+    lists, objects = (st.lists(values, max_size=3).map(",".join) for values in (inner, pairs))
+    return lists.map(lambda text: f"[{text}]") | objects.map(lambda text: f"{{{text}}}")
+
+
+def _load_as(load, body):
+    try:
+        return repr(load(body))
+    except NotStrictJSON as refused:
+        return refused.code, refused.detail, refused.pointer
+
+
+@given(st.lists(_tokens, max_size=12).map("".join) | st.recursive(_tokens, _nest, max_leaves=6))
+@example('{"a":1,"\\u003a":2,"a":3}')
+@example('{"a:":1,"b":{"a":1,"a":2}}')
+@example("[" * 33 + "]" * 33)
+@settings(max_examples=500)
+def test_the_quick_parser_reads_nothing_else_than_the_one_that_explains(text):
+    body = text.encode()
+
+    assert _load_as(strict_json.loads_any, body) == _load_as(strict_json._load_and_explain, body)
