@@ -56,6 +56,8 @@ class AddressField(SubmissionField, serializers.CharField):
 
     def to_internal_value(self, data: Any) -> str:
         """Return the address in normal form, with its name; empty if there is none."""
+        if (plain := _read_plain_address(data)) and len(data) <= self.max_length:
+            return plain
         text = self.read_header(data, "one address")
         if not text:
             return self.fail("required") if self.required else ""
@@ -88,6 +90,8 @@ class MailboxesField(SubmissionField):
 
     def to_internal_value(self, data: Any) -> tuple[Mailbox, ...]:
         """Return the mailboxes, their addresses in normal form, each once. Raises ValidationError by index of a list."""
+        if plain := _read_plain_address(data):
+            return (Mailbox(address=plain),)
         if isinstance(data, list):
             found = self._read_each(data, self._read_item)
         else:
@@ -174,6 +178,8 @@ class RecipientsField(MailboxesField):
 
     def to_internal_value(self, data: Any) -> tuple[MessageRecipient, ...]:
         """Return the recipients."""
+        if plain := _read_plain_address(data):
+            return (MessageRecipient(address=plain, kind=self.kind),)
         return tuple(
             MessageRecipient(address=mailbox.address, name=mailbox.name, kind=self.kind)
             for mailbox in super().to_internal_value(data)
@@ -192,6 +198,11 @@ class ReplyToField(MailboxesField):
     def keep(self, value: object) -> Any:
         """Return the addresses if all are valid, else nothing."""
         return SubmissionField.keep(self, value)
+
+
+def _read_plain_address(data: Any) -> str:
+    """Return the normal form of a value that is one address, and can be nothing else; else nothing: read on."""
+    return addresses.normalize_plain(data) if isinstance(data, str) and "=?" not in data else ""
 
 
 def _read_plain(address: str) -> Mailbox:

@@ -28,11 +28,12 @@ from mails.intake.header_fields import (
 from mails.intake.receipts import InvalidField
 from mails.intake.submission_fields import MAX_SUBJECT, ContentField, MomentField, SubjectField, WordField
 from mails.message.html_text import derive_text
-from mails.message.message import AttachmentReference, Message, MessageRecipient
+from mails.message.message import AttachmentReference, Message, MessageRecipient, count_bytes
 from mails.queues import QueueName
 from mails.states import DeliveryGuarantee, RecipientKind
 from mercury.lib.durations import format_size
 from mercury.lib.rest.serializers import StrictSerializer
+from mercury.lib.value import value
 
 MAX_SENDER = 256  # characters, CONTRACT v1.0
 QUEUES = (QueueName.BULK.value,)  # that a client may ask for; the others follow from the message
@@ -47,7 +48,7 @@ class CopySource:
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Submission:
     """An email as a door has parsed it: the values of its fields, as given, and its idempotency key."""
 
@@ -56,7 +57,7 @@ class Submission:
     copy_of: CopySource | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ValidSubmission:
     """An email that keeps every rule. `values`: its fields, normalized; None or empty for those that are absent."""
 
@@ -250,7 +251,7 @@ def _check_recipients(
 
 def _check_bodies(text: str, html: str, errors: dict[str, Any]) -> None:
     most = settings.MERCURY_MAX_SIZE
-    if (size := len(text.encode()) + len(html.encode())) > most:
+    if (size := count_bytes(text) + count_bytes(html)) > most:
         words = f"Text and HTML have {format_size(size)}; at most {format_size(most)} fit."
         errors["html"] = [ErrorDetail(words, "too_large")]
 

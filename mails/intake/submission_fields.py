@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.fields import empty
 
+from mails.message.message import count_bytes
 from mercury.lib.durations import format_size
 from mercury.lib.mail import encoded_words, printable
 from mercury.lib.moments import MomentError, parse_moment
@@ -65,7 +66,7 @@ class SubmissionField(serializers.Field[Any, Any, Any, Any]):
             return ""
         if not isinstance(value, str):
             self.fail_type(value, wanted)
-        if _SURROGATE.search(value):
+        if not value.isascii() and _SURROGATE.search(value):
             raise build_error("forbidden_character", self.error_messages["half_character"])
         return value
 
@@ -75,6 +76,8 @@ class SubmissionField(serializers.Field[Any, Any, Any, Any]):
         The same holds within encoded words (RFC 2047): they are sent as they are, and the recipient's program decodes them.
         """
         text = self.read_text(value, wanted)
+        if is_plain(text):
+            return text.strip()
         if mark := printable.find_unprintable(text + _read_encoded_words(text), allowed=printable.INVISIBLE + allowed):
             self.fail("forbidden_character", mark=printable.name_mark(mark))
         return text.strip()
@@ -91,8 +94,7 @@ class SubjectField(SubmissionField, serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         """Return the subject."""
         text = self.read_header(data, allowed=printable.IMPLICIT_MARKS + _ISOLATES)
-        readings = [text, *_read_encoded_words(text).split(printable.REPLACEMENT)]  # each reading by itself
-        if not all(map(_are_isolates_balanced, readings)):
+        if not is_plain(text) and not _are_readings_balanced(text):
             raise build_error("forbidden_character", self.error_messages["unbalanced"])
         if len(text) > MAX_SUBJECT:
             self.fail("too_long", length=len(text), max_length=MAX_SUBJECT)
@@ -116,7 +118,7 @@ class ContentField(SubmissionField, serializers.CharField):
         text = self.read_text(data)
         if "\0" in text:
             raise build_error("forbidden_character", self.error_messages["nul"])
-        if (size := len(text.encode())) > settings.MERCURY_MAX_SIZE:
+        if (size := count_bytes(text)) > settings.MERCURY_MAX_SIZE:
             self.fail("too_large", size=format_size(size), most=format_size(settings.MERCURY_MAX_SIZE))
         return text
 
@@ -154,6 +156,11 @@ class MomentField(SubmissionField, serializers.DateTimeField):
             raise build_error(error.code, f"'{shorten(text)}' {error.fault}") from None
 
 
+def is_plain(text: str) -> bool:
+    """Return True if no mark and no encoded word is in the text: nothing that a header must not have."""
+    return text.isascii() and text.isprintable() and "=?" not in text
+
+
 def make_storable(value: object, limit: int) -> str:
     """Return a client's value as text that any database stores: no NUL, no lone surrogates, at most `limit` characters."""
     text = value if isinstance(value, str) else "" if value is None else str(value)
@@ -168,6 +175,12 @@ def shorten(value: object) -> str:
 def build_error(code: str, detail: object) -> ValidationError:
     """Return an error of a field: a stable code, and what is wrong and how to correct it."""
     return ValidationError([ErrorDetail(str(detail), code)])
+
+
+def _are_readings_balanced(text: str) -> bool:
+    """Return True if the isolates are balanced in the text and in each reading of its encoded words."""
+    readings = [text, *_read_encoded_words(text).split(printable.REPLACEMENT)]
+    return all(map(_are_isolates_balanced, readings))
 
 
 def _are_isolates_balanced(text: str) -> bool:

@@ -136,7 +136,7 @@ class Message:
     @property
     def size(self) -> int:
         """Return its bytes in UTF-8: subject, bodies, other fields, and contents of attachments."""
-        size = len(self.subject.encode()) + len(self.text.encode()) + len(self.html.encode())
+        size = sum(map(count_bytes, (self.subject, self.text, self.html)))
         if others := self.other_fields:
             size += len(orjson.dumps(others)) + sum(attachment.size for attachment in self.attachments)
         return size
@@ -193,6 +193,11 @@ _LOADERS = {entry.name: entry.metadata["load"] for entry in fields(Message) if e
 _FEATURES = {"html": Feature.HTML} | {
     entry.name: entry.metadata["feature"] for entry in fields(Message) if entry.metadata.get("feature")
 }
+
+
+def count_bytes(text: str) -> int:
+    """Return the length of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _dump(value: Any) -> Any:

@@ -45,16 +45,10 @@ class StrictSerializer(serializers.Serializer[Any]):
 
         An error has the name that the client used.
         """
-        errors: dict[str, Any] = self._find_unknown(data)
+        errors: dict[str, Any] = {} if self._known.issuperset(data) else self._find_unknown(data)
         used: dict[str, str] = {}
-        for alias, name in self.aliases.items():
-            if data.get(alias) is not None:
-                if data.get(name) is not None:
-                    detail = f"Give '{used.get(name, name)}' or '{alias}', not both: they are two names of one field."
-                    errors[name] = [ErrorDetail(detail, "ambiguous")]
-                else:
-                    used[name] = alias
-                    data = {**data, name: data[alias]}
+        if not self.aliases.keys().isdisjoint(data):
+            data = self._resolve_aliases(data, used, errors)
         values = self.absent_values.copy()
         given = [name for name in data if name in values and data[name] is not None]
         for name in (*self._always_checked, *given):
@@ -71,6 +65,24 @@ class StrictSerializer(serializers.Serializer[Any]):
             order = {name: index for index, name in enumerate(self.names)}
             raise ValidationError({name: errors[name] for name in sorted(errors, key=lambda name: order.get(name, -1))})
         return values
+
+    def _resolve_aliases(
+        self, data: Mapping[str, Any], used: dict[str, str], errors: dict[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the data by the fields' own names. Adds to `used` which alias a field was given by, and errors."""
+        for alias, name in self.aliases.items():
+            if data.get(alias) is not None:
+                if data.get(name) is not None:
+                    detail = f"Give '{used.get(name, name)}' or '{alias}', not both: they are two names of one field."
+                    errors[name] = [ErrorDetail(detail, "ambiguous")]
+                else:
+                    used[name] = alias
+                    data = {**data, name: data[alias]}
+        return data
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset((*self.names, *self.ignored))
 
     @cached_property
     def _declared(self) -> dict[str, Any]:
@@ -104,7 +116,7 @@ class StrictSerializer(serializers.Serializer[Any]):
     def _find_unknown(self, data: Mapping[str, Any]) -> dict[str, list[ErrorDetail]]:
         errors: dict[str, list[ErrorDetail]] = {}
         for name in data:
-            if name in self.names or name in self.ignored:
+            if name in self._known:
                 continue
             shown = printable.replace_unprintable(name[:_SHOWN], allowed="")
             close = difflib.get_close_matches(shown, self.names, n=1)
