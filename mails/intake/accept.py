@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 
 import structlog
 from django.db import DataError, IntegrityError, connection, transaction
@@ -60,8 +59,6 @@ def _choose_receipt(draft: Draft, receipts: Receipts) -> Receipt:
     if draft.refused is not None and not isinstance(stored, NotStored):
         return draft.refused
     assert stored is not None  # noqa: S101 (what is not refused is stored)
-    if isinstance(stored, Stored) and draft.new is not None:  # the same key means the same body
-        return replace(stored, text=draft.new.message.text)
     return stored
 
 
@@ -95,7 +92,7 @@ def _write(new: Sequence[NewMail]) -> dict[uuid.UUID, Receipt]:
         stored = writer.create(new, refuse=counting.refuse) if counting else writer.create(new)
         refused = counting.refused if counting else {}
         again = idempotency.answer_again([draft for draft in new if draft.mail.id not in {*stored, *refused}])
-    receipts = {draft.mail.id: Stored(mail=draft.mail) for draft in new} | again
+    receipts = {draft.mail.id: Stored(mail=draft.mail, text=draft.message.text) for draft in new} | again
     return counting.add_statuses(receipts) | refused if counting else receipts
 
 

@@ -60,20 +60,23 @@ def answer_again(left_out: Sequence[NewMail]) -> dict[uuid.UUID, Receipt]:
 
     Call it in the transaction that left them out: it sees what that has stored.
     """
-    keys = {new.mail.id: new.key for new in left_out if new.key is not None}
+    keys = [(new, new.key) for new in left_out if new.key is not None]
     if not keys:
         return {}
-    owners, names = {key.owner for key in keys.values()}, {key.key for key in keys.values()}
+    owners, names = {key.owner for _, key in keys}, {key.key for _, key in keys}
     rows = IdempotencyKey.objects.filter(owner__in=owners, key__in=names).select_related("mail")
     first = {(row.owner, row.key): row for row in rows}
-    return {mail_id: _answer(key, first.get((key.owner, key.key))) for mail_id, key in keys.items()}
+    return {new.mail.id: _answer(key, first.get((key.owner, key.key)), new.message.text) for new, key in keys}
 
 
-def _answer(key: IdempotencyKey, first: IdempotencyKey | None) -> Receipt:
-    """Return the receipt of a submission with this key. `first`: the row that has the key; None if it is not committed."""
+def _answer(key: IdempotencyKey, first: IdempotencyKey | None, text: str) -> Receipt:
+    """Return the receipt of a submission with this key. `first`: the row that has the key; None if it is not committed.
+
+    `text`: of the submission; the same key means the same body.
+    """
     if first is None or key.created_at - first.created_at >= IDEMPOTENCY_KEYS_KEPT:  # another transaction takes it over
         return _IN_USE
-    return Stored(mail=first.mail, replayed=True) if first.body_hash == key.body_hash else _REUSED
+    return Stored(mail=first.mail, text=text, replayed=True) if first.body_hash == key.body_hash else _REUSED
 
 
 def _hash_body(submission: ValidSubmission, *, copy_of: uuid.UUID | None = None) -> str:

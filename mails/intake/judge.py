@@ -1,12 +1,12 @@
 """Judge submissions: each becomes an email to be stored, or a refusal. Writes nothing."""
 
 import datetime as dt
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, assert_never
 
 from django.conf import settings
+from django.db.models.base import ModelState
 
 from mails import schedule
 from mails.intake import idempotency, submission
@@ -23,12 +23,13 @@ from mails.models import ApiKey, Mail, uuid7
 from mails.states import Actor, EventName, RecipientKind, Source, Status
 from mercury.lib.database import database_clock
 from mercury.lib.moments import format_iso
+from mercury.lib.value import value
 from providers.accounts import registry
 from providers.kinds.capabilities import Feature
 from providers.kinds.catalog import KINDS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Draft:
     """A judged submission: the email to be stored, the refusal, or both for a rejected email that is kept."""
 
@@ -52,6 +53,7 @@ class Judge:
         self._files = OwnFiles(client.file_owner)
         self._received_at = database_clock.now_ns()
         self._created_at = database_clock.from_ns(self._received_at)
+        self._accepted_events: dict[tuple[Any, ...], tuple[EventDraft, ...]] = {}
         self._senders: dict[str, Refused | None] = {}  # as they were given, with what is against them
 
     def judge(self, given: Submission) -> Draft:
@@ -85,9 +87,16 @@ class Judge:
 
     @cached_property
     def _blank(self) -> Mail:
-        """What all emails of the call have. A copy takes a quarter of the time that `Mail(…)` takes."""
+        """What all emails of the call have."""
         client = self._client
         return Mail(api_key=client.api_key, user=client.user, source=client.source, created_at=self._created_at)
+
+    @cached_property
+    def _created_event(self) -> dict[str, Any]:
+        """The blob of the event NEW but for the size."""
+        client = self._client
+        key = {"key": client.api_key.prefix} if client.api_key is not None else {}
+        return {"source": client.source, "application": client.name, "size": 0} | key
 
     @cached_property
     def _checked_at(self) -> int:
@@ -124,7 +133,7 @@ class Judge:
         return errors
 
     def _build_mail(self, valid: ValidSubmission, key: str | None, copy_of: CopySource | None) -> NewMail:
-        created_at, checked_at = self._created_at, self._checked_at
+        created_at = self._created_at
         send_at = valid.values["send_at"]
         times = schedule.plan(send_at, valid.values["expires_at"], created_at)
         due_at = max(times.send_at, created_at)
@@ -139,21 +148,11 @@ class Judge:
             expires_at=times.expires_at,
             copy_of=copy_of.mail_id if copy_of else None,
         )
-        accepted = {
-            "recipients": len(valid.message.recipients),
-            "queue": mail.queue,
-            "delivery_guarantee": mail.delivery_guarantee,
-        }
-        queued = {"queue": mail.queue} | ({"send_at": format_iso(send_at)} if send_at else {})
         return NewMail(
             mail=mail,
             message=message,
             state=MailState(status=Status.QUEUED, next_attempt_at=due_at),
-            events=(
-                self._build_new_event(mail.size, copy_of),
-                EventDraft(event=EventName.ACCEPTED, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob=accepted),
-                EventDraft(event=EventName.ENQUEUE, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob=queued),
-            ),
+            events=(self._build_new_event(mail.size, copy_of), *self._build_accepted_events(valid)),
             key=idempotency.build_key(key, valid, owner=self._client.owner, mail=mail) if key else None,
             limited_by=self._limited_by,
             copied=self._build_copied_event(mail, copy_of) if copy_of else None,
@@ -200,10 +199,10 @@ class Judge:
         )
 
     def _new_mail(self, **columns: Any) -> Mail:
-        mail = copy(self._blank)
-        mail.id = uuid7()
-        for name, value in columns.items():
-            setattr(mail, name, value)
+        """Return the row of an email. To copy what all have in common takes a tenth of the time that `Mail(…)` takes."""
+        mail, state = Mail.__new__(Mail), ModelState()
+        state.fields_cache = self._blank._state.fields_cache.copy()
+        mail.__dict__ |= self._blank.__dict__ | columns | {"id": uuid7(), "_state": state}
         return mail
 
     def _build_copied_event(self, mail: Mail, source: CopySource) -> EventDraft:
@@ -212,13 +211,23 @@ class Judge:
         return EventDraft(event=EventName.COPIED, by=source.by, at_ns=at_ns, blob={"copy": str(mail.id)})
 
     def _build_new_event(self, size: int, copy_of: CopySource | None = None) -> EventDraft:
-        client = self._client
-        blob: dict[str, Any] = {"source": client.source, "application": client.name, "size": size}
-        if client.api_key is not None:
-            blob["key"] = client.api_key.prefix
+        blob = self._created_event | {"size": size}
         if copy_of is not None:
             blob["copy_of"] = str(copy_of.mail_id)
         return EventDraft(event=EventName.NEW, by=Actor.MAIL_SERVICE, at_ns=self._received_at, blob=blob)
+
+    def _build_accepted_events(self, valid: ValidSubmission) -> tuple[EventDraft, ...]:
+        """Return the events after NEW. Emails that they say the same of share them, and the writer encodes them once."""
+        same = (len(valid.message.recipients), valid.queue, valid.delivery_guarantee, valid.values["send_at"])
+        if same not in self._accepted_events:
+            recipients, queue, guarantee, send_at = same
+            accepted = {"recipients": recipients, "queue": queue, "delivery_guarantee": guarantee}
+            queued = {"queue": queue} | ({"send_at": format_iso(send_at)} if send_at else {})
+            self._accepted_events[same] = tuple(
+                EventDraft(event=event, by=Actor.MAIL_SERVICE, at_ns=self._checked_at, blob=blob)
+                for event, blob in ((EventName.ACCEPTED, accepted), (EventName.ENQUEUE, queued))
+            )
+        return self._accepted_events[same]
 
 
 def _refuse_addresses(valid: ValidSubmission) -> InvalidSubmission | None:

@@ -14,6 +14,7 @@ from django.db import Error
 
 from mails.access.key_limits import LimitStatus
 from mails.models import Mail
+from mercury.lib.value import value
 
 IDEMPOTENCY_KEY = "Idempotency-Key"  # where an error is about the key
 
@@ -64,7 +65,7 @@ class InvalidField:
         return "/".join((self.field, *self.path))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Stored:
     """A stored email. `replayed`: an earlier request, or submission, with the same idempotency key stored it.
 

@@ -3,7 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from mails.message.message import Message
@@ -149,7 +149,7 @@ class Step:
             raise IllegalTransition(f"{self.after.status} and a lease do not agree (email {self.mail_id})")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class NewMail:
     """An email to be stored, with its first events. `mail` is unsaved and complete but for its state; `key` is unsaved.
 

@@ -396,8 +396,15 @@ def _date_events(
 
 
 def _build_event_rows(events: Iterable[tuple[uuid.UUID, tuple[EventDraft, ...]]]) -> list[tuple[Any, ...]]:
-    return [
-        (mail_id, draft.at_ns, draft.by, draft.event, _encode_blob(draft.blob) if draft.blob else "")
-        for mail_id, drafts in events
-        for draft in drafts
-    ]
+    rows: list[tuple[Any, ...]] = []
+    columns: dict[
+        int, tuple[Any, ...]
+    ] = {}  # of drafts that several emails share: they are alive until all rows are built
+    drafts_by_mail = list(events)
+    for mail_id, drafts in drafts_by_mail:
+        for draft in drafts:
+            if (found := columns.get(id(draft))) is None:
+                blob = _encode_blob(draft.blob) if draft.blob else ""
+                found = columns[id(draft)] = (draft.at_ns, draft.by, draft.event, blob)
+            rows.append((mail_id, *found))
+    return rows

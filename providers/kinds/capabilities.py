@@ -76,7 +76,7 @@ class MessageTraits:
     def needs(self) -> str:
         """Return the required features as `Mail.needs` stores them, in alphabetical order, and the size of a large message."""
         size = self._round_size()
-        words = sorted(feature for feature in self.features if feature.is_required)
+        words = sorted(feature for feature in self.features if feature.is_required) if self.features else []
         return ",".join([*words, f"{size}MB"] if size else words)
 
     @classmethod
