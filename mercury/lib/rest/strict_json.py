@@ -59,7 +59,8 @@ def _is_strict(value: Any, *, colons: int) -> bool:
     `colons`: of the text. Those outside of strings are one for each key: a repeated key, of which orjson keeps the last,
     leaves some over. A number with a fraction may have been a whole one that is too large.
     """
-    depth, level = -1, [[value]]
+    depth = -1
+    level: list[Any] = [[value]]
     while level:
         depth += 1
         inner: list[Any] = []
