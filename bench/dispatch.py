@@ -46,8 +46,8 @@ class Figures:
         return f"{self.rate:6.0f} emails/s, {self.cpu_ms:.2f} ms of CPU per email{in_database}"
 
 
-def fill(count: int, send_at: Sequence[float] = ()) -> None:
-    """Store emails as intake would: due now, or scheduled for these moments (seconds since 1970), in turn."""
+def fill(count: int, send_at: Sequence[float] = (), queue: str = "text") -> None:
+    """Store emails of this queue as intake would: due now, or scheduled for these moments (seconds since 1970), in turn."""
     from django.db import transaction
 
     from mails.lifecycle import writer
@@ -73,7 +73,7 @@ def fill(count: int, send_at: Sequence[float] = ()) -> None:
         now = database_clock.from_ns(now_ns)
         names = (EventName.NEW, EventName.ACCEPTED, EventName.ENQUEUE)
         events = tuple(
-            EventDraft(event=name, by=Actor.MAIL_SERVICE, at_ns=now_ns, blob={"queue": "text"}) for name in names
+            EventDraft(event=name, by=Actor.MAIL_SERVICE, at_ns=now_ns, blob={"queue": queue}) for name in names
         )
         new = [
             NewMail(
@@ -81,7 +81,7 @@ def fill(count: int, send_at: Sequence[float] = ()) -> None:
                     id=uuid7(),
                     source=Source.COMMAND,
                     created_at=now,
-                    queue="text",
+                    queue=queue,
                     delivery_guarantee="at-least-once",
                     send_at=due_at,
                     expires_at=(due_at or now) + dt.timedelta(days=3),

@@ -5,7 +5,9 @@ costs a few hundredths of a millisecond, for it is read only when somebody asks 
 
     GET  /count          {"count": 2}
     GET  /deliveries     {"count": 2, "mails": [{"arrived_ns", "mail_id", "to", "subject"}, ...]}, the last 10,000
-    POST /configure      {"delay_ms": 200}; DELETE /deliveries forgets
+    POST /configure      {"delay_ms": 200, "remember": "timed"}; DELETE /deliveries forgets
+
+`remember` is a word: all emails are counted then, and only those with it in their body are remembered.
 """
 
 import asyncio
@@ -25,6 +27,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.delay = 0.0  # seconds
+        self.remember = b""
         self.forget()
 
     def forget(self) -> None:
@@ -35,7 +38,8 @@ class Sink:
     def take(self, arrived_ns: int, body: bytes) -> None:
         """Keep a mail."""
         self.count += 1
-        self.bodies.append((arrived_ns, body))
+        if self.remember in body:
+            self.bodies.append((arrived_ns, body))
 
     def mails(self) -> list[dict[str, Any]]:
         """Return the emails that arrived over HTTP, read now."""
@@ -96,7 +100,9 @@ class Http(asyncio.Protocol):
                 self.sink.forget()
                 self._answer({})
             case [b"POST", b"/configure"]:
-                self.sink.delay = json.loads(body)["delay_ms"] / 1000
+                wanted = json.loads(body)
+                self.sink.delay = wanted["delay_ms"] / 1000
+                self.sink.remember = wanted.get("remember", "").encode()
                 self._answer({})
             case _:
                 self._answer({"errors": [{"message": "not found"}]}, HTTPStatus.NOT_FOUND)

@@ -199,7 +199,7 @@ RQ_QUEUES = {
         "SERIALIZER": "rq.serializers.JSONSerializer",
         "REDIS_CLIENT_KWARGS": {"socket_connect_timeout": MERCURY_REDIS_TIMEOUT},
     }
-    for queue in ("text", "html", "attachment", "bulk")
+    for queue in ("text", "html", "attachment", "large", "bulk")
 }
 
 # Sending
@@ -213,6 +213,11 @@ MERCURY_RETRY_BACKOFF = tuple(
     )
 )
 MERCURY_MAX_CONCURRENCY = env.read("MERCURY_MAX_CONCURRENCY", parse_integer_between(1, 10_000), "256")
+MERCURY_QUEUE_SHARES = env.read(
+    "MERCURY_QUEUE_SHARES",
+    variables.parse_shares("text=100", "html=100", "attachment=75", "large=25", "bulk=50"),
+    "none",
+)
 MERCURY_SEND_TIMEOUT = env.read("MERCURY_SEND_TIMEOUT", parse_duration_between("100ms", "1h"), "20s")
 MERCURY_CONNECT_TIMEOUT = env.read(
     "MERCURY_CONNECT_TIMEOUT",
@@ -232,6 +237,7 @@ MERCURY_SANDBOX_KEEP = env.read("MERCURY_SANDBOX_KEEP", parse_integer_between(1,
 # Submission
 
 MERCURY_MAX_SIZE = env.read("MERCURY_MAX_SIZE", parse_size_between("10kB", "100MB"), "10MB")
+MERCURY_LARGE_SIZE = env.read("MERCURY_LARGE_SIZE", parse_size_between("10kB", "200MB"), "2MB")
 MERCURY_MAX_RECIPIENTS = env.read("MERCURY_MAX_RECIPIENTS", parse_integer_between(1, 10_000), "50")
 MERCURY_PRIVATE_DOMAINS = env.read("MERCURY_PRIVATE_DOMAINS", variables.parse_private_domains, "local,localhost,test")
 

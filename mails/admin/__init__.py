@@ -1,5 +1,5 @@
 """Admin pages for emails, API keys and users. Emails and events are shown here, never edited."""
 
-from mails.admin import api_keys, bulk, events, links, mails, people
+from mails.admin import api_keys, bulk, events, links, mails, people, queues
 
-__all__ = ["api_keys", "bulk", "events", "links", "mails", "people"]
+__all__ = ["api_keys", "bulk", "events", "links", "mails", "people", "queues"]

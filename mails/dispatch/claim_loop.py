@@ -78,11 +78,17 @@ class ClaimLoop:
             async with asyncio.timeout(seconds):
                 await self.changed.wait()
 
+    def wake(self) -> None:
+        """Look for due emails now: some that no pass knows of may have arrived."""
+        self._claimer.note_woken()
+        self.changed.set()
+
     def note_returned(self, result: Result) -> None:
         """Note a call that came back, and look for due emails once enough did."""
         if not isinstance(result.outcome, Accepted):
             self._failed.add(result.call.attempt.id)
-        if self._concurrency - self._caller.expected == self._batch or self._trouble.limit is not None:
+        free = self._concurrency - self._caller.expected
+        if (free and free % self._batch == 0) or self._trouble.limit is not None:
             self.changed.set()
 
     def note_written(self, results: Sequence[Result]) -> None:
@@ -94,7 +100,8 @@ class ClaimLoop:
         """Make one claim pass and begin its calls; None if the database failed. Others may be in flight meanwhile."""
         self._reserved += free
         try:
-            claimed = await self._thread.run(self._claimer.claim, free, self._count_bytes_in_use())
+            slots = self._concurrency if self._trouble.limit is None else self._trouble.limit
+            claimed = await self._thread.run(self._claimer.claim, free, self._count_bytes_in_use(), slots)
         except Error as error:
             log.warning("claim_failed", error=classify(error))
             return None

@@ -2,13 +2,14 @@
 
 import datetime as dt
 import random
+import time
 import uuid
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import structlog
-from django.db import Error
+from django.db import Error, connection
 
 from mails import pauses
 from mails.dispatch import contents
@@ -16,9 +17,13 @@ from mails.dispatch.accounts.account_pool import AccountPool
 from mails.dispatch.accounts.account_selection import AccountSelection, BreakerChanged, select
 from mails.dispatch.dispatcher_settings import DispatcherSettings
 from mails.dispatch.due import claim
-from mails.dispatch.due.allotment import Allotment, allot
+from mails.dispatch.due.allotment import Allotment, allot, merge
 from mails.dispatch.due.claim import ClaimedMail
 from mails.dispatch.due.due_routes import FRESH, DueRoutes
+from mails.dispatch.due.pacing import Pacing
+from mails.dispatch.due.queue_limits import QueueLimits, QueueRateChanged
+from mails.dispatch.due.queue_turns import Turn, list_turns
+from mails.dispatch.due.routes import QueuedRoute
 from mails.dispatch.planner import POLL, PassResult, Planner
 from mails.dispatch.quarantine import Quarantine
 from mails.dispatch.steps import transitions
@@ -26,7 +31,7 @@ from mails.dispatch.steps.transitions import Call, Result, StepPlan
 from mails.lifecycle import writer
 from mercury.lib.database import database_clock
 from mercury.lib.database.database_errors import classify, is_temporary
-from providers.routing.capacity import AccountRoom, measure_route
+from providers.routing.capacity import measure_route
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +49,12 @@ class Claimer:
         self.quarantine = Quarantine()
         self.planner = Planner(pool, settings)
         self._routes = DueRoutes(queues)
+        self._limits = QueueLimits(queues)
+        self._pacing = Pacing(is_needed=connection.vendor == "sqlite")
+        self._is_woken = False  # emails may have arrived that the known routes do not have
         self._pool = pool
         self._settings = settings
+        self._slots = pool.concurrency  # that may be in use at once
         self._returned: deque[Result] = deque()  # their calls have ended, though they may not be written yet
         self._not_stored: set[uuid.UUID] = set()  # due emails whose last step failed, for no reason that was found
 
@@ -53,11 +62,16 @@ class Claimer:
         """Note that a call came back, so that its slot is free for the next pass."""
         self._returned.append(result)
 
-    def claim(self, free: int, bytes_in_use: int = 0) -> PassResult:
+    def note_woken(self) -> None:
+        """Note that emails may have arrived. Fit for any thread."""
+        self._is_woken = True
+
+    def claim(self, free: int, bytes_in_use: int = 0, slots: int = 0) -> PassResult:
         """Claim as many due emails as can be handed over, choose their accounts, commit the attempts, and load messages.
 
-        `bytes_in_use`: of the emails in progress.
+        `bytes_in_use`: of the emails in progress. `slots`: calls at once, unless it is what this dispatcher has.
         """
+        self._slots = slots or self._pool.concurrency
         now_ns = database_clock.now_ns()
         self.planner.undo_unconfirmed(now_ns)
         self._pool.note_ended([self._returned.popleft() for _ in range(len(self._returned))])
@@ -70,7 +84,7 @@ class Claimer:
         while True:
             try:
                 return self._claim(free, bytes_in_use, now_ns, one_by_one=one_by_one)
-            except BreakerChanged:  # another dispatcher won, so this ends
+            except (BreakerChanged, QueueRateChanged):  # another dispatcher won, so this ends
                 continue
             except writer.NOT_STORABLE:
                 if one_by_one:
@@ -87,7 +101,7 @@ class Claimer:
         rooms = self._pool.measure_rooms(now)
         if not any(room.emails for room in rooms.values()):
             return PassResult(look_again=_count_seconds((room.until for room in rooms.values()), now))
-        allotment = self._allot(rooms, free, now)
+        allotment = self._allot(free, now)
         if not allotment.branches:
             if self._routes.seen_at != now or self._routes.has_more:  # there may be others
                 return PassResult(look_again=self._routes.seconds_until_look or AFTER_A_CHANGE)
@@ -95,27 +109,52 @@ class Claimer:
         result = self._claim_from(allotment, bytes_in_use, now_ns, one_by_one=one_by_one)
         return result or self._claim(free, bytes_in_use, now_ns, one_by_one=one_by_one)
 
-    def _allot(self, rooms: Mapping[str, AccountRoom], free: int, now: dt.datetime) -> Allotment:
-        """Return what to claim, of the routes as they are known, or as they are now where these have nothing to claim."""
+    def _allot(self, free: int, now: dt.datetime) -> Allotment:
+        """Return what to claim, of the routes as they are known, or as they are now where these have nothing to claim.
+
+        Nothing that is not urgent before a look at what has arrived since.
+        """
+        is_woken, self._is_woken = self._is_woken, False
         if self._routes.is_stale:
             self._routes.look(now)
-        allotment = self._allot_known(rooms, free, now)
-        if not allotment.branches and self._routes.seen_at != now and not self._routes.seconds_until_look:
+        allotment = self._allot_known(free, now)
+        wants_look = not allotment.branches or (is_woken and allotment.yielding)
+        if wants_look and self._routes.seen_at != now and not self._routes.seconds_until_look:
             self._routes.look(now)
-            allotment = self._allot_known(rooms, free, now)
+            allotment = self._allot_known(free, now)
         return allotment
 
-    def _allot_known(self, rooms: Mapping[str, AccountRoom], free: int, now: dt.datetime) -> Allotment:
+    def _allot_known(self, free: int, now: dt.datetime) -> Allotment:
+        """Return what to claim: of all urgent queues, and of the first other one whose accounts can take some."""
         due = self._routes.list_due(now)
+        queues = {route.queue for route in due}
+        limits = self._limits.read(now)
+        turns = list_turns(queues, self._pool.count_by_queue(), limits, slots=self._slots, free=free)
+        parts = [Allotment(free_at=limits[queue].until) for queue in queues if queue in limits]
+        if (rest := self._pacing.count_rest()) and any(not turn.is_urgent for turn in turns):
+            parts.append(Allotment(free_at=now + dt.timedelta(seconds=rest)))
+            turns = [turn for turn in turns if turn.is_urgent]
+        is_cut = False
+        for turn in turns:
+            if not turn.is_urgent and any(part.yielding for part in parts):
+                is_cut = True
+                break
+            part = self._allot_turn(turn, [route for route in due if route.queue == turn.queue], now)
+            parts.append(part if part.branches else Allotment(free_at=part.free_at))
+        return merge(parts, is_cut=is_cut)
+
+    def _allot_turn(self, turn: Turn, due: Sequence[QueuedRoute], now: dt.datetime) -> Allotment:
+        rooms = self._pool.measure_rooms(now, leaves_rest=not turn.is_urgent)
         accounts = self._pool.find_accounts(route.name for route in due)
         capacities = [measure_route(own, rooms) for own in accounts]
-        return allot(due, capacities, rooms, free=free, without_fit=self._routes.without_fit)
+        allotment = allot(due, capacities, rooms, free=turn.room, without_fit=self._routes.without_fit)
+        return allotment if turn.is_urgent else replace(allotment, yielding=frozenset([turn.queue]))
 
     def _claim_from(
         self, allotment: Allotment, bytes_in_use: int, now_ns: int, *, one_by_one: bool
     ) -> PassResult | None:
         """Claim what was allotted. None if that finds nothing, and other emails are worth a look."""
-        now = database_clock.from_ns(now_ns)
+        now, began = database_clock.from_ns(now_ns), time.monotonic()
         plans: list[StepPlan] = []
         with self.planner.until_confirmed(plans), claim.lock_claims():
             # One quarantined email at a time at first. So what dies with a poison message never dies with it three times, and
@@ -124,15 +163,22 @@ class Claimer:
             mails = claim.select_due(
                 allotment.branches,
                 limit=allotment.limit,
+                limits=allotment.limits,
+                yielding=allotment.yielding,
                 now=now,
                 bytes_in_use=bytes_in_use,
                 quarantined=quarantined,
             )
             with select(self._pool, now_ns) as selection:
                 selection.may_probe = frozenset(self._routes.without_fit)
+                selection.yielding = allotment.yielding
                 plans += self._plan_all(mails, selection)
-                won = self.planner.record(selection, plans, one_by_one=one_by_one)
+                attempts = Counter(plan.call.mail.queue for plan in plans if plan.call)
+                with self._limits.reserve(attempts, now):
+                    won = self.planner.record(selection, plans, one_by_one=one_by_one)
         self._hold_what_cannot_be_stored(plans, won, now_ns)
+        of_others = sum(mail.queue in allotment.yielding for mail in mails)
+        self._pacing.note_pass(began, urgent=of_others < len(mails), others=of_others > 0)
         is_more = self._routes.note_claimed(allotment, mails) or self._routes.seen_at != now
         if not mails and is_more:
             return None

@@ -110,7 +110,7 @@ class Dispatcher:
         """Look for due emails now."""
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has ended: nobody is left to wake
-                self._loop.call_soon_threadsafe(self.claims.changed.set)
+                self._loop.call_soon_threadsafe(self.claims.wake)
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns when the calls in progress have ended and are written down.

@@ -140,20 +140,20 @@ def choose_account(draft: StepDraft, selection: AccountSelection, *, first: bool
     probes = mail.route_name in selection.may_probe or draft.state.failure_class != FailureClass.RECIPIENT
     earlier, constraint = mail.unanswered, route.constraint
     if earlier is None:
-        return selection.choose(route, first=first, probes=probes)
+        return selection.choose(route, first=first, probes=probes, queue=mail.queue)
     if _is_repeatable(draft, selection):
         repeating = replace(route, constraint=replace(constraint, repeated_by=earlier.account))
-        same = selection.choose(repeating, first=first, probes=probes)
+        same = selection.choose(repeating, first=first, probes=probes, queue=mail.queue)
         if same.candidate is not None:
             return replace(same, why=REPEATED.format(repeats.get_first_attempt(earlier.key_scope)))
         if must_repeat(earlier, mail.delivery_guarantee):
             return same
     elif earlier.account not in tried:
         others = replace(route, constraint=replace(constraint, unanswered_by=earlier.account))
-        elsewhere = selection.choose(others, first=first, probes=probes)
+        elsewhere = selection.choose(others, first=first, probes=probes, queue=mail.queue)
         if elsewhere.candidate is not None:
             return elsewhere
-    return selection.choose(route, first=first, probes=probes)
+    return selection.choose(route, first=first, probes=probes, queue=mail.queue)
 
 
 def _is_repeatable(draft: StepDraft, selection: AccountSelection) -> bool:

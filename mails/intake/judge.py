@@ -1,6 +1,7 @@
 """Judge submissions: each becomes an email to be stored, or a refusal. Writes nothing."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, assert_never
@@ -8,8 +9,8 @@ from typing import Any, assert_never
 from django.conf import settings
 from django.db.models.base import ModelState
 
-from mails import schedule
-from mails.intake import idempotency, submission
+from mails import queue_rules, schedule
+from mails.intake import idempotency, queue_choice, submission
 from mails.intake.attachment_fields import GivenFile
 from mails.intake.client import Client, is_sender_allowed
 from mails.intake.given_files import OwnFiles
@@ -20,6 +21,7 @@ from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.message import addresses
 from mails.message.message import LinkReference, Message
 from mails.models import ApiKey, Mail, uuid7
+from mails.queue_rules import Rule
 from mails.states import Actor, EventName, RecipientKind, Source, Status
 from mercury.lib.database import database_clock
 from mercury.lib.moments import format_iso
@@ -86,6 +88,10 @@ class Judge:
         return key if key is not None and key.has_limits else None
 
     @cached_property
+    def _queue_rules(self) -> Sequence[Rule]:
+        return queue_rules.read()
+
+    @cached_property
     def _blank(self) -> Mail:
         """What all emails of the call have."""
         client = self._client
@@ -138,10 +144,12 @@ class Judge:
         times = schedule.plan(send_at, valid.values["expires_at"], created_at)
         due_at = max(times.send_at, created_at)
         message = _add_links(valid, due_at + settings.MERCURY_LINK_EXPIRY)
+        rule = queue_choice.find_rule(self._queue_rules, valid, self._client)
+        queue = rule.queue if rule else valid.queue
         mail = self._new_mail(
             **message.columns,
             idempotency_key=key or "",
-            queue=valid.queue,
+            queue=queue,
             delivery_guarantee=valid.delivery_guarantee,
             status=Status.QUEUED,
             send_at=send_at,
@@ -152,7 +160,7 @@ class Judge:
             mail=mail,
             message=message,
             state=MailState(status=Status.QUEUED, next_attempt_at=due_at),
-            events=(self._build_new_event(mail.size, copy_of), *self._build_accepted_events(valid)),
+            events=(self._build_new_event(mail.size, copy_of), *self._build_accepted_events(valid, queue, rule)),
             key=idempotency.build_key(key, valid, owner=self._client.owner, mail=mail) if key else None,
             limited_by=self._limited_by,
             copied=self._build_copied_event(mail, copy_of) if copy_of else None,
@@ -216,13 +224,15 @@ class Judge:
             blob["copy_of"] = str(copy_of.mail_id)
         return EventDraft(event=EventName.NEW, by=Actor.MAIL_SERVICE, at_ns=self._received_at, blob=blob)
 
-    def _build_accepted_events(self, valid: ValidSubmission) -> tuple[EventDraft, ...]:
+    def _build_accepted_events(self, valid: ValidSubmission, queue: str, rule: Rule | None) -> tuple[EventDraft, ...]:
         """Return the events after NEW. Emails that they say the same of share them, and the writer encodes them once."""
-        same = (len(valid.message.recipients), valid.queue, valid.delivery_guarantee, valid.values["send_at"])
+        name = rule.name if rule else ""
+        same = (len(valid.message.recipients), queue, valid.delivery_guarantee, valid.values["send_at"], name)
         if same not in self._accepted_events:
-            recipients, queue, guarantee, send_at = same
+            recipients, queue, guarantee, send_at, name = same
             accepted = {"recipients": recipients, "queue": queue, "delivery_guarantee": guarantee}
             queued = {"queue": queue} | ({"send_at": format_iso(send_at)} if send_at else {})
+            queued |= {"rule": name} if name else {}
             self._accepted_events[same] = tuple(
                 EventDraft(event=event, by=Actor.MAIL_SERVICE, at_ns=self._checked_at, blob=blob)
                 for event, blob in ((EventName.ACCEPTED, accepted), (EventName.ENQUEUE, queued))

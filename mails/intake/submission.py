@@ -193,7 +193,8 @@ class SubmissionSerializer(StrictSerializer):
         choices=QUEUES,
         label="Queue",
         help_text="`bulk` for bulk mail such as newsletters: it does not delay other email, can have workers of its own, and "
-        "an operator can pause it alone. No other value is allowed: the other queues follow from the message.",
+        "an operator can pause it alone. No other value is allowed: the other queues follow from the message, or from the "
+        "operators' rules.",
     )
     send_at = MomentField(
         label="Send at",
@@ -359,6 +360,8 @@ def _choose_guarantee(values: Mapping[str, Any]) -> DeliveryGuarantee:
 def _choose_queue(values: Mapping[str, Any], message: Message) -> QueueName:
     if values["queue"]:
         return QueueName(values["queue"])
+    if message.size > settings.MERCURY_LARGE_SIZE:
+        return QueueName.LARGE
     if message.attachments:
         return QueueName.ATTACHMENT
     return QueueName.HTML if message.html else QueueName.TEXT

@@ -1,5 +1,6 @@
 """The tables of emails."""
 
+import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.comparison
 import django.db.models.functions.datetime
@@ -122,7 +123,13 @@ class Migration(migrations.Migration):
                 (
                     "queue",
                     models.CharField(
-                        choices=[("text", "Text"), ("html", "HTML"), ("attachment", "Attachment"), ("bulk", "Bulk")],
+                        choices=[
+                            ("text", "Text"),
+                            ("html", "HTML"),
+                            ("attachment", "Attachment"),
+                            ("large", "Large"),
+                            ("bulk", "Bulk"),
+                        ],
                         max_length=16,
                     ),
                 ),
@@ -521,7 +528,13 @@ class Migration(migrations.Migration):
                     "queue",
                     models.CharField(
                         blank=True,
-                        choices=[("text", "Text"), ("html", "HTML"), ("attachment", "Attachment"), ("bulk", "Bulk")],
+                        choices=[
+                            ("text", "Text"),
+                            ("html", "HTML"),
+                            ("attachment", "Attachment"),
+                            ("large", "Large"),
+                            ("bulk", "Bulk"),
+                        ],
                         help_text="Blank: all sending.",
                         max_length=16,
                     ),
@@ -541,6 +554,111 @@ class Migration(migrations.Migration):
                         fields=("queue",),
                         name="one_active_pause_per_queue",
                     )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="QueueRule",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "position",
+                    models.PositiveIntegerField(
+                        default=100, help_text="Rules are tried in this order, the smallest first."
+                    ),
+                ),
+                ("name", models.CharField(max_length=64, unique=True)),
+                (
+                    "conditions",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        help_text='All of them must be met, such as {"tag": ["newsletter"], "recipients": {"from": 20}}. '
+                        "{}: every email.",
+                    ),
+                ),
+                (
+                    "queue",
+                    models.CharField(
+                        choices=[
+                            ("text", "Text"),
+                            ("html", "HTML"),
+                            ("attachment", "Attachment"),
+                            ("large", "Large"),
+                            ("bulk", "Bulk"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                ("changed_at", models.DateTimeField(auto_now=True)),
+                ("changed_by", models.CharField(blank=True, editable=False, max_length=128)),
+            ],
+            options={
+                "verbose_name": "queue rule",
+                "ordering": ("position", "id"),
+            },
+        ),
+        migrations.CreateModel(
+            name="QueueSettings",
+            fields=[
+                (
+                    "queue",
+                    models.CharField(
+                        choices=[
+                            ("text", "Text"),
+                            ("html", "HTML"),
+                            ("attachment", "Attachment"),
+                            ("large", "Large"),
+                            ("bulk", "Bulk"),
+                        ],
+                        max_length=16,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "share",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        help_text="Percent of a worker's slots that the queue may fill while other queues have due email, "
+                        "1 to 100. Blank: as in MERCURY_QUEUE_SHARES.",
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(100),
+                        ],
+                    ),
+                ),
+                (
+                    "rate",
+                    models.FloatField(
+                        blank=True,
+                        help_text="Emails a second that all workers together begin to send. Blank: no limit.",
+                        null=True,
+                    ),
+                ),
+                ("next_at", models.DateTimeField(editable=False, null=True)),
+                ("changed_at", models.DateTimeField(auto_now=True)),
+                ("changed_by", models.CharField(blank=True, editable=False, max_length=128)),
+            ],
+            options={
+                "verbose_name": "settings of queues",
+                "verbose_name_plural": "settings of queues",
+                "ordering": ("queue",),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("share__isnull", True),
+                            models.Q(("share__gte", 1), ("share__lte", 100)),
+                            _connector="OR",
+                        ),
+                        name="queue_share_is_percent",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("rate__isnull", True), ("rate__gt", 0), _connector="OR"),
+                        name="queue_rate_is_positive",
+                    ),
                 ],
             },
         ),

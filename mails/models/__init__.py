@@ -12,6 +12,8 @@ from mails.models.key_usage import KeyUsage
 from mails.models.mail import Content, Mail, Recipient
 from mails.models.mail_label import MailLabel
 from mails.models.pause import Pause
+from mails.models.queue_rule import QueueRule
+from mails.models.queue_settings import QueueSettings
 from mails.models.rollup import Rollup
 from mails.models.stored_file import FileContent, FilePiece, MailFile, StoredFile, UnusedFile
 from mails.models.worker import PeriodicTask, Worker
@@ -34,6 +36,8 @@ __all__ = [
     "MailLabel",
     "Pause",
     "PeriodicTask",
+    "QueueRule",
+    "QueueSettings",
     "Recipient",
     "Rollup",
     "SenderPermission",

@@ -13,11 +13,10 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, Max, Min, Q
 
-from mails import pauses
+from mails import pauses, queue_settings
 from mails.dispatch import wake
 from mails.dispatch.due import due_routes, routes
 from mails.models import Mail, Pause, Worker
-from mails.queues import QueueName
 from mails.reporting import recent_failures, rollups, statistics, systemic_refusals
 from mails.reporting.recent_failures import RECENT, RecentFailures
 from mails.reporting.statistics import AccountStatistics
@@ -51,6 +50,9 @@ class QueueStatus:
     paused_at: dt.datetime | None = None  # since when the queue is paused; None while it is running
     paused_by: str = ""
     paused_note: str = ""  # why
+    in_progress: int = 0  # emails that workers have claimed
+    share: int = 100  # percent of a worker's slots that it may fill while other queues have due email
+    rate: float | None = None  # emails a second, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,12 +161,21 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
     paused = pauses.load_active()
     recent = statistics.load_statistics(now - RECENT, now, Level.MINUTE)
     changes, gone = load_breaker_changes(), count_expired(now)
+    claimed, configs = count_claimed(), queue_settings.read()
     candidates = registry.load_candidates()
-    queues = [read_queue_status(queue, now, paused.queues.get(queue)) for queue in QueueName.values]
+    queues = [
+        replace(
+            read_queue_status(queue, now, paused.queues.get(queue)),
+            in_progress=claimed.get(queue, 0),
+            share=config.share,
+            rate=config.rate,
+        )
+        for queue, config in configs.items()
+    ]
     return SystemStatus(
         at=now,
         queues=queues,
-        claimed=Mail.objects.filter(status__in=LEASED).count(),
+        claimed=sum(claimed.values()),
         sending_paused_by=paused.all_sending.who if paused.all_sending else None,
         oldest_unsent=_measure_oldest_unsent(now, queues),
         held=count_held(),
@@ -183,6 +194,11 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         expired_since=gone["first"],
         failures=recent_failures.read_recent_failures(now, recent),
     )
+
+
+def count_claimed() -> dict[str, int]:
+    """Return the emails of each queue that workers have claimed. One query."""
+    return dict(Mail.objects.filter(status__in=LEASED).order_by().values_list("queue").annotate(Count("pk")))
 
 
 def read_queue_status(queue: str, now: dt.datetime, pause: Pause | None = None) -> QueueStatus:

@@ -188,7 +188,9 @@ def test_a_pause_and_its_end_say_how_many_emails_they_concern(olympus):
 
 
 def test_an_unknown_queue_is_named_with_the_known_ones():
-    with pytest.raises(QueueNotFound, match=r"There is no queue 'parcel'\. Known: text, html, attachment, bulk\."):
+    with pytest.raises(
+        QueueNotFound, match=r"There is no queue 'parcel'\. Known: text, html, attachment, large, bulk\."
+    ):
         pauses.find_queue("parcel")
 
 

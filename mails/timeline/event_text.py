@@ -67,10 +67,12 @@ def _describe_accepted(mail: Mail, payload: EventPayload) -> Entry:
 
 def _describe_enqueue(mail: Mail, payload: EventPayload) -> Entry:
     queue = payload.get_text("queue") or mail.queue
+    rule = payload.get_text("rule")
+    why = f", picked by the rule {rule}" if rule else ""
     if send_at := payload.get_time("send_at"):
-        parts = ("To be sent at ", BoldText(format_minute(send_at)), f", in queue {queue}")
+        parts = ("To be sent at ", BoldText(format_minute(send_at)), f", in queue {queue}{why}")
         return Entry(title="Scheduled", parts=parts, icon="clock")
-    return Entry(title="Queued", parts=(f"Waiting for a worker in queue {queue}",), icon="lines")
+    return Entry(title="Queued", parts=(f"Waiting for a worker in queue {queue}{why}",), icon="lines")
 
 
 # Dispatch

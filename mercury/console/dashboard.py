@@ -126,6 +126,7 @@ def _compute_digest(
             (account.name, account.enabled, account.state, account.mode, account.weight, account.rate)
             for account in status.accounts
         ],
+        [(queue.queue, queue.in_progress, queue.share, queue.rate) for queue in status.queues],
         [(cause.account, cause.words, cause.codes, cause.calls) for cause in causes],
         [mail.pk for mail in latest],
         figures.sums,

@@ -135,6 +135,28 @@ def parse_size_between(least: str, most: str) -> Callable[[str], int]:
     return parse
 
 
+def parse_shares(*defaults: str) -> Callable[[str], dict[str, int]]:
+    """Return a parser of percentages by name, such as `bulk=20,large=10`; names that it leaves out keep their default."""
+    known = {name: int(share) for name, _, share in (default.partition("=") for default in defaults)}
+
+    def parse(text: str) -> dict[str, int]:
+        pieces = [] if text.strip().lower() in ("", "none") else text.split(",")
+        return known | dict(map(parse_one, pieces))
+
+    def parse_one(piece: str) -> tuple[str, int]:
+        name, _, share = (part.strip() for part in piece.partition("="))
+        if name not in known:
+            raise ValueError(f"{quote_value(piece)} names no queue. Use {', '.join(known)}, as in bulk=20.")
+        if not share.isdecimal() or not 1 <= int(share) <= 100:
+            raise ValueError(
+                f"{quote_value(piece)} is no share from 1 to 100 percent. To stop a queue, pause it: "
+                f"manage.py pause --queue {name}. 100 is all slots of a worker."
+            )
+        return name, int(share)
+
+    return parse
+
+
 def parse_list(parse: Callable[[str], T]) -> Callable[[str], list[T]]:
     """Return a parser of values separated by commas. Spaces and empty values are ignored."""
 

@@ -60,9 +60,11 @@ def _measure_room(candidate: Candidate, load: AccountLoad) -> AccountRoom:
         return AccountRoom(until=evaluated.until)
     name = candidate.config.name
     connections = get_max_connections(candidate.config, load.processes)
-    limits = [limit for limit in (load.slots, permission.slots, connections) if limit is not None]
+    limits = [load.count_usable(limit) for limit in (load.slots, connections) if limit is not None]
+    limits += [permission.slots] if permission.slots is not None else []
     room = min(limits) - load.in_flight.get(name, 0) if limits else UNLIMITED
-    return AccountRoom(emails=min(room, load.permits.get(name, room)), is_probe=permission.probe)
+    permits = load.count_permits(candidate.config)
+    return AccountRoom(emails=room if permits is None else min(room, permits), is_probe=permission.probe)
 
 
 def find_accounts(candidates: Iterable[Candidate], route: Route) -> RouteAccounts:

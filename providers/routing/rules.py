@@ -9,6 +9,7 @@ from mercury.lib.value import value
 from providers.accounts.config import AccountConfig
 from providers.accounts.registry import Candidate
 from providers.health.breaker import CallPermission, check_permission
+from providers.health.rate_limit import BURST
 from providers.kinds.capabilities import MessageTraits
 from providers.kinds.catalog import KINDS
 from providers.models import AccountSource
@@ -82,7 +83,7 @@ class AccountLoad:
 
     `in_flight`: calls in progress, by account. `slots`: the most of them for one account, None for no limit. `permits`:
     calls that a rate limit grants now, by account; an account that is not in it has no limit. `processes`: how many share
-    an account's connections.
+    an account's connections. `leaves_rest`: whether this email leaves a rest of each limit to more urgent ones.
     """
 
     now: dt.datetime
@@ -90,6 +91,23 @@ class AccountLoad:
     slots: int | None = None
     permits: Mapping[str, int]
     processes: int = 1
+    leaves_rest: bool = False
+
+    def count_usable(self, limit: int) -> int:
+        """Return how much of an account's limit this email may use: all of it, or all but an eighth."""
+        return limit - count_rest(limit) if self.leaves_rest else limit
+
+    def count_permits(self, config: AccountConfig) -> int | None:
+        """Return the calls that the account's rate limit grants to this email now; None for no limit."""
+        permits = self.permits.get(config.name)
+        if permits is None or not self.leaves_rest:
+            return permits
+        return permits - count_rest(int((config.rate or 0) * BURST))
+
+
+def count_rest(limit: int) -> int:
+    """Return how much of a limit is left to urgent email: an eighth, at least one of two or more."""
+    return max(1, limit // 8) if limit > 1 else 0
 
 
 def get_max_connections(config: AccountConfig, processes: int) -> int | None:
@@ -129,7 +147,8 @@ def evaluate(
     if not permission.allowed:
         return permission, build(permission.note, until=permission.until)
     full = _explain_full(config, permission, load)
-    if not full and load.permits.get(config.name, 1) < 1:
+    permits = load.count_permits(config)
+    if not full and permits is not None and permits < 1:
         full = f"rate limit {config.rate:g}/s reached"
     if full:
         return permission, build(full, until=load.now + dt.timedelta(seconds=1))
@@ -175,6 +194,11 @@ def _explain_full(config: AccountConfig, permission: CallPermission, load: Accou
     connections = get_max_connections(config, load.processes)
     if permission.slots is not None and busy >= permission.slots:
         return f"{permission.note}; all in use"
-    if connections is not None and busy >= connections:
-        return f"all {connections} connections in use"
-    return f"all {slots} slots in use" if slots is not None and busy >= slots else ""
+    if connections is not None and busy >= load.count_usable(connections):
+        return f"{_name_all(connections, load)} connections in use"
+    return f"{_name_all(slots, load)} slots in use" if slots is not None and busy >= load.count_usable(slots) else ""
+
+
+def _name_all(limit: int, load: AccountLoad) -> str:
+    usable = load.count_usable(limit)
+    return f"all {limit}" if usable == limit else f"{usable} of {limit}, the most for this queue,"

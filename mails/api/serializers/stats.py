@@ -123,6 +123,9 @@ class QueueStatusSerializer(DataclassSerializer):
             "paused_at": "Since when the queue is paused; null while it is running.",
             "paused_by": "Who paused it; empty while it is running.",
             "paused_note": "Why; empty if no reason was given.",
+            "in_progress": "Emails that workers have claimed.",
+            "share": "Percent of a worker's slots that it may fill while other queues have due email.",
+            "rate": "Emails a second that all workers together begin to send; null: no limit.",
         }
 
 

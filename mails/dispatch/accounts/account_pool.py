@@ -42,12 +42,13 @@ class AccountPool:
 
     def __init__(self, *, concurrency: int, probe_lease: dt.timedelta) -> None:
         self.lock = threading.RLock()
-        self._concurrency = concurrency
+        self.concurrency = concurrency
         self._probe_lease = probe_lease
         self.candidates: list[Candidate] = []
         self._read_at = float("-inf")  # monotonic clock
         self._calls: dict[uuid.UUID, str] = {}  # attempt -> account
         self._in_flight: Counter[str] = Counter()
+        self._by_queue: Counter[str] = Counter()
         self._granted: dict[str, int] = {}
         self._resting: dict[str, dt.datetime] = {}  # account -> until when it is left to other processes
         self._accounts: dict[str, RouteAccounts] = {}  # by route, as long as the accounts are the same
@@ -73,11 +74,19 @@ class AccountPool:
                     candidate.breaker.next_call_at, candidate.config.rate, now
                 )
 
-    def measure_rooms(self, now: dt.datetime) -> dict[str, AccountRoom]:
-        """Return how many emails each account can take now, in the first call of an email."""
+    def count_by_queue(self) -> dict[str, int]:
+        """Return the calls in progress of each queue."""
+        with self.lock:
+            return dict(self._by_queue)
+
+    def measure_rooms(self, now: dt.datetime, *, leaves_rest: bool = False) -> dict[str, AccountRoom]:
+        """Return how many emails each account can take now, in the first call of an email.
+
+        `leaves_rest`: of a queue that leaves a rest of each limit to more urgent ones.
+        """
         with self.lock:
             self.refresh(now)
-            load = self._build_load(now, slots=self._compute_share())
+            load = self._build_load(now, slots=self._compute_share(), leaves_rest=leaves_rest)
             return capacity.measure_rooms(self._list_callable(now), load)
 
     def find_accounts(self, names: Iterable[str]) -> list[RouteAccounts]:
@@ -98,6 +107,7 @@ class AccountPool:
         with self.lock:
             self._calls[call.attempt.id] = call.account.name
             self._in_flight[call.account.name] += 1
+            self._by_queue[call.mail.queue] += 1
 
     def _forget(self, calls: Iterable[Call]) -> None:
         with self.lock:
@@ -111,6 +121,7 @@ class AccountPool:
     def _end(self, call: Call) -> None:
         if self._calls.pop(call.attempt.id, None):
             self._in_flight[call.account.name] -= 1
+            self._by_queue[call.mail.queue] -= 1
 
     def observe(self, results: Sequence[Result], now: dt.datetime) -> None:
         """Update the breakers with the outcomes of a group of calls; an account without news costs no write."""
@@ -176,25 +187,32 @@ class AccountPool:
     def _compute_share(self) -> int | None:
         """Return at most half of the slots for one account, so that one that hangs cannot starve the rest."""
         usable = [candidate for candidate in self.candidates if candidate.enabled and candidate.configured]
-        return max(1, self._concurrency // 2) if len(usable) > 1 else None
+        return max(1, self.concurrency // 2) if len(usable) > 1 else None
 
-    def choose(self, route: Route, now: dt.datetime, *, first: bool, probes: bool = True) -> RoutingDecision:
+    def choose(
+        self, route: Route, now: dt.datetime, *, first: bool, probes: bool = True, leaves_rest: bool = False
+    ) -> RoutingDecision:
         """Choose an account for an email of this route.
 
         An email that already has a slot may use it with any account; only the `first` choice keeps to an account's share
-        of the slots.
+        of the slots, and `leaves_rest` of its limits to more urgent queues.
         """
         return choose(
             self._list_callable(now),
-            self._build_load(now, slots=self._compute_share() if first else None),
+            self._build_load(now, slots=self._compute_share() if first else None, leaves_rest=first and leaves_rest),
             draw=random.random(),  # noqa: S311 (a share of the load, not a secret)
             route=route,
             probes=probes,
         )
 
-    def _build_load(self, now: dt.datetime, *, slots: int | None) -> AccountLoad:
+    def _build_load(self, now: dt.datetime, *, slots: int | None, leaves_rest: bool) -> AccountLoad:
         return AccountLoad(
-            now=now, in_flight=self._in_flight, slots=slots, permits=self._granted, processes=self._processes
+            now=now,
+            in_flight=self._in_flight,
+            slots=slots,
+            permits=self._granted,
+            processes=self._processes,
+            leaves_rest=leaves_rest,
         )
 
     def reserve(self, candidate: Candidate, now: dt.datetime, *, probe: bool) -> None:

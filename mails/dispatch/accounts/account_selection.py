@@ -45,13 +45,14 @@ class AccountSelection:
         self.now = database_clock.from_ns(now_ns)
         self.begun: list[Call] = []
         self.may_probe: frozenset[str] = frozenset()  # routes whose emails all failed for one mailbox's sake last
+        self.yielding: frozenset[str] = frozenset()  # queues that leave a rest of each account's limits to others
         self._chooses = True
         self._pool = pool
         self._before: dict[int, BreakerSnapshot] = {}  # breakers from which it reserves something, as they were
 
-    def choose(self, route: Route, *, first: bool, probes: bool = True) -> RoutingDecision:
+    def choose(self, route: Route, *, first: bool, probes: bool = True, queue: str = "") -> RoutingDecision:
         """Choose an account as `AccountPool.choose` does, and note what `reserve` has to write for it."""
-        choice = self._pool.choose(route, self.now, first=first, probes=probes)
+        choice = self._pool.choose(route, self.now, first=first, probes=probes, leaves_rest=queue in self.yielding)
         candidate = choice.candidate
         if candidate is not None and (choice.probe or candidate.config.rate):
             self._before.setdefault(candidate.id, candidate.breaker)

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mails.dispatch import retry_policy
 from mails.dispatch.due.claim import Branch
@@ -19,9 +19,15 @@ class Allotment:
     """What a claim asks for. `free_at`: when an account of the other due routes may take some, None if no time helps."""
 
     branches: Sequence[Branch] = ()
-    limit: int = 0  # emails of all branches together
+    limits: Mapping[str, int] = field(default_factory=dict)  # by queue: emails of all its branches together
     free_at: dt.datetime | None = None
-    is_cut: bool = False  # there are more routes whose accounts can take some
+    is_cut: bool = False  # there are more routes whose accounts can take some, perhaps of other queues
+    yielding: frozenset[str] = frozenset()  # queues whose emails leave a rest of each account's limits to others
+
+    @property
+    def limit(self) -> int:
+        """Return how many emails it asks for."""
+        return sum(self.limits.values())
 
 
 def allot(
@@ -32,7 +38,9 @@ def allot(
     free: int,
     without_fit: Collection[str],
 ) -> Allotment:
-    """Return how many emails to claim of each route with due emails. `capacities`: of these routes; `free`: slots.
+    """Return how many emails to claim of each route with due emails, all of one queue.
+
+    `capacities`: of these routes; `free`: slots.
 
     A route whose accounts can take nothing now gets no branch: nothing of its emails is read, written or recorded. But
     where waiting cannot help, an email of it has to be ended or retried later, and is claimed for that.
@@ -61,9 +69,21 @@ def allot(
     together = min(free, capacity.count_together([own for _, own in chosen], rooms))
     return Allotment(
         branches=[*branches, *decided],
-        limit=together + (min(free, MOST_DECIDED) if decided else 0),
+        limits={route.queue: together + (min(free, MOST_DECIDED) if decided else 0) for route in due},
         free_at=free_at,
         is_cut=len(chosen) < len(able),
+    )
+
+
+def merge(parts: Sequence[Allotment], *, is_cut: bool) -> Allotment:
+    """Return the allotments of several queues as one. `is_cut`: there is one more queue that may be served."""
+    moments = [part.free_at for part in parts if part.free_at]
+    return Allotment(
+        branches=[branch for part in parts for branch in part.branches],
+        limits={queue: limit for part in parts for queue, limit in part.limits.items()},
+        free_at=min(moments, default=None),
+        is_cut=is_cut or any(part.is_cut for part in parts),
+        yielding=frozenset().union(*(part.yielding for part in parts)),
     )
 
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple
@@ -117,11 +117,21 @@ def lock_claims() -> Iterator[None]:
 
 
 def select_due(
-    branches: Sequence[Branch], *, limit: int, now: dt.datetime, bytes_in_use: int = 0, quarantined: int = 0
+    branches: Sequence[Branch],
+    *,
+    limit: int,
+    now: dt.datetime,
+    limits: Mapping[str, int] | None = None,
+    yielding: Collection[str] = (),
+    bytes_in_use: int = 0,
+    quarantined: int = 0,
 ) -> list[ClaimedMail]:
     """Return up to `limit` due emails of these branches, oldest first, with their recipients.
 
+    `limits`: the most of each queue, where there are several. Those of `yielding` queues come after all others.
+
     Together with those in progress (`bytes_in_use`) they have at most MOST_BYTES; one of any size if none is in progress.
+    Yielding ones leave a quarter of that to others.
     Returns none while all sending is paused, and none of a paused queue. Emails that another dispatcher has locked are
     skipped, not waited for. Quarantined emails of the same routes come first, at most `quarantined` of them.
 
@@ -130,22 +140,27 @@ def select_due(
     """
     if not branches:
         return []
-    order = f"claims >= {QUARANTINE_CLAIMS} DESC, next_attempt_at"
-    parts = [_select_branch(branch, now) for branch in branches]
+    order = f"claims >= {QUARANTINE_CLAIMS} DESC, yields, next_attempt_at"
+    parts = [_select_queue(queue, own, now, limits) for queue, own in _group(branches).items()]
     if quarantined:
         parts.append(_select_quarantined(branches, now, quarantined))
+    yields, names = "0", sorted(yielding)
+    if names:
+        yields = f"CASE WHEN queue IN ({', '.join(['%s'] * len(names))}) THEN 1 ELSE 0 END"
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             WITH due AS MATERIALIZED (
-                SELECT * FROM ({" UNION ALL ".join(sql for sql, _ in parts)}) AS all_due ORDER BY {order} LIMIT %s
+                SELECT *, {yields} AS yields FROM ({" UNION ALL ".join(sql for sql, _ in parts)}) AS all_due
+                ORDER BY {order} LIMIT %s
             ), added AS (
                 SELECT due.*, sum(size) OVER (ORDER BY {order}, id) - size AS before FROM due
             )
             SELECT {", ".join(f"added.{name}" for name in _READ)}, {_select_recipients("added.id")}, {_select_unanswered("added")}
-            FROM added WHERE before + size <= %s OR before + %s = 0 ORDER BY {order}, added.id
+            FROM added WHERE before + size <= %s - yields * {MOST_BYTES // 4} OR before + %s = 0 ORDER BY {order}, added.id
             """,  # noqa: S608 (names of our own columns)
             [
+                *names,
                 *chain.from_iterable(parameters for _, parameters in parts),
                 limit,
                 MOST_BYTES - bytes_in_use,
@@ -153,6 +168,26 @@ def select_due(
             ],
         )
         return [_load(*row) for row in cursor.fetchall()]
+
+
+def _group(branches: Sequence[Branch]) -> dict[str, list[Branch]]:
+    """Return the branches by queue."""
+    queues: dict[str, list[Branch]] = {}
+    for branch in branches:
+        queues.setdefault(branch.queue, []).append(branch)
+    return queues
+
+
+def _select_queue(
+    queue: str, branches: Sequence[Branch], now: dt.datetime, limits: Mapping[str, int] | None
+) -> tuple[str, list[Any]]:
+    """Return the SELECT of one queue's branches, limited if they could find more than the queue may have."""
+    parts = [_select_branch(branch, now) for branch in branches]
+    sql, parameters = " UNION ALL ".join(sql for sql, _ in parts), [*chain.from_iterable(own for _, own in parts)]
+    if limits is None or sum(branch.limit for branch in branches) <= limits[queue]:
+        return sql, parameters
+    limited = f"SELECT * FROM (SELECT * FROM ({sql}) AS of_queue ORDER BY next_attempt_at LIMIT %s) AS limited"  # noqa: S608
+    return limited, [*parameters, limits[queue]]
 
 
 def _select_branch(branch: Branch, now: dt.datetime) -> tuple[str, list[Any]]:

@@ -74,10 +74,11 @@ class DueRoutes:
     def note_claimed(self, allotment: Allotment, mails: Collection[ClaimedMail]) -> bool:
         """Note what a claim found, and return True if there may be more: forget the routes that it emptied."""
         found = Counter((mail.queue, mail.route_name) for mail in mails if not mail.is_quarantined)
-        is_full = len(mails) >= allotment.limit
-        is_more = allotment.is_cut or is_full
+        of_queues = Counter(mail.queue for mail in mails)
+        full = {queue for queue, limit in allotment.limits.items() if of_queues[queue] >= limit}
+        is_more = allotment.is_cut or bool(full)
         for branch in allotment.branches:
-            key = branch.queue, branch.route
+            key, is_full = (branch.queue, branch.route), branch.queue in full
             if branch.fit_for_probe and not found[key] and not is_full:
                 self.without_fit.add(branch.route)
                 is_more = True

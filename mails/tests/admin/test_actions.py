@@ -204,7 +204,7 @@ def test_a_queue_is_paused_and_resumed_from_the_overview(operator, olympus):
 def test_a_queue_that_does_not_exist_is_named_with_those_that_do(operator):
     page = operator.get(reverse("queue", args=["parcel", "pause"]), follow=True).content.decode()
 
-    assert "There is no queue &#x27;parcel&#x27;. Known: text, html, attachment, bulk." in page
+    assert "There is no queue &#x27;parcel&#x27;. Known: text, html, attachment, large, bulk." in page
     assert operator.get(reverse("queue", args=["text", "sell"])).status_code == 404
 
 

@@ -46,6 +46,9 @@ def test_now_states_the_status_in_one_sentence_with_alerts(operator, olympus):
         "paused_at": None,
         "paused_by": "",
         "paused_note": "",
+        "in_progress": 0,
+        "share": 100,
+        "rate": None,
     }
     assert [account["name"] for account in now["accounts"]] == ["olympus"]
 

@@ -105,7 +105,7 @@ def test_a_domain_is_stored_as_addresses_have_it():
         ({"tag": ["\x1b[2J"]}, "tag.0", "It contains the character U+001B"),
         ({"tag": ["x"] * 101}, "tag", "at most 100"),
         ({"tag": ["x" * 129]}, "tag.0", "at most 128"),
-        ({"queue": ["slow"]}, "queue.0", "There is no queue 'slow'. Known: text, html, attachment, bulk"),
+        ({"queue": ["slow"]}, "queue.0", "There is no queue 'slow'. Known: text, html, attachment, large, bulk"),
         ({"sender_domain": ["*"]}, "sender_domain.0", "leave the condition out"),
         ({"sender_domain": ["zeus@olimpus.com"]}, "sender_domain.0", "Write its domain only: olimpus.com"),
         ({"sender_domain": ["mail.*.com"]}, "sender_domain.0", "is not a domain"),

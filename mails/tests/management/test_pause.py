@@ -64,8 +64,8 @@ def test_queues_lists_what_waits_and_what_is_paused():
 
     rows = run("queues", "--json").lines
 
-    assert [row["queue"] for row in rows] == ["text", "html", "attachment", "bulk"]
-    text, bulk = rows[0], rows[3]
+    assert [row["queue"] for row in rows] == ["text", "html", "attachment", "large", "bulk"]
+    text, bulk = rows[0], rows[4]
     assert (text["state"], text["waiting"], text["in_progress"], text["paused_at"]) == ("running", 1, 0, None)
     assert text["oldest"] >= 0
     assert (bulk["state"], bulk["paused_by"], bulk["paused_note"]) == ("paused", "command line", "too many")
@@ -108,8 +108,8 @@ def test_a_queue_that_is_already_paused_keeps_its_reason():
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (["--queue", "parcel"], "There is no queue 'parcel'. Known: text, html, attachment, bulk."),
-        ([], ": --queue NAME (text, html, attachment, bulk), or --all for all sending."),
+        (["--queue", "parcel"], "There is no queue 'parcel'. Known: text, html, attachment, large, bulk."),
+        ([], ": --queue NAME (text, html, attachment, large, bulk), or --all for all sending."),
     ],
     ids=["unknown", "no option"],
 )

@@ -161,6 +161,7 @@ def test_the_page_of_queues_counts_wake_ups_and_reads_none(admin_client, planted
         ("text", "1"),
         ("html", "1"),
         ("attachment", "0"),
+        ("large", "0"),
         ("bulk", "0"),
     ]
 

@@ -44,6 +44,7 @@ EXAMPLES = {
     ("providers", "encrypt"): [],
     ("providers", "remove"): ["olympus"],
     ("providers", "test"): ["sandbox-a"],
+    ("queues", "set"): ["bulk", "--share", "20"],
     ("release",): [MAIL],
     ("reprocess",): ["--state", "waiting"],
     ("reschedule",): ["--state", "scheduled", "--at", "now"],
