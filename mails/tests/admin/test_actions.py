@@ -17,6 +17,7 @@ from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mails.tests.callers import caller
 from mails.tests.lifecycle.support import CallsInProgress
 from mails.tests.people import browser_of, zeus
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,7 +38,7 @@ def offered(browser, mail):
 def test_only_what_is_possible_now_is_offered(operator, olympus):
     mail = a_mail()
 
-    assert offered(operator, mail) == ["cancel", "hold"]
+    assert offered(operator, mail) == ["cancel", "hold", "reschedule"]
     dispatch()
     assert offered(operator, mail) == []
     assert f'href="/?copy={mail.pk}"' in operator.get(page_of(mail)).text
@@ -85,6 +86,32 @@ def test_a_call_under_way_is_named(operator, olympus):
     assert "A request to olympus is in progress and cannot be stopped." in asked
     assert "it is cancelled when the request ends" in done
     assert offered(operator, mail) == ["hold", "release"]
+
+
+def test_an_email_is_rescheduled_in_the_zone_that_was_chosen(operator, olympus):
+    mail = a_mail()
+    day = database_clock.now() + dt.timedelta(days=2)
+    typed = {"send_at": f"{day:%Y-%m-%d}T12:00", "time_zone": "Asia/Tokyo", "note": "After breakfast"}
+
+    page = operator.get(action(mail, "reschedule")).text
+    shown = operator.post(action(mail, "reschedule"), typed, follow=True).text
+
+    assert "The email is sent at the time below instead of" in page
+    assert f"The email is sent at {day:%Y-%m-%d} 03:00 UTC." in shown
+    assert "Scheduled: to be sent at" in shown
+    assert reloaded(mail).send_at == day.replace(hour=3, minute=0, second=0, microsecond=0)
+
+
+def test_a_time_that_is_refused_is_shown_again_with_the_reason(operator, olympus):
+    mail = a_mail()
+
+    answer = operator.post(action(mail, "reschedule"), {"send_at": "2016-11-06T18:00", "time_zone": "Asia/Tokyo"})
+
+    assert answer.status_code == 400
+    assert "Send at: 2016-11-06 09:00 UTC is past" in answer.text
+    assert 'value="2016-11-06T18:00"' in answer.text
+    assert "<option selected>Asia/Tokyo</option>" in answer.text
+    assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
 
 
 def test_an_unknown_outcome_has_three_ways_out(operator, olympus, hades):

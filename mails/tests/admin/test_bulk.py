@@ -42,6 +42,22 @@ def test_deferred_emails_are_retried_now_and_nothing_else_changes(olympus):
     assert dispatch() == 1
 
 
+def test_scheduled_emails_are_rescheduled_together(operator, olympus):
+    day = database_clock.now() + dt.timedelta(days=2)
+    mails = [a_mail(send_at=day.isoformat()), a_mail(send_at=day.isoformat())]
+    url = f"{MAILS}bulk/?action=reschedule&scope=all&state=scheduled"
+
+    page = operator.get(url).text
+    shown = operator.post(url, {"send_at": f"{day:%Y-%m-%d}T00:30", "time_zone": "UTC"}, follow=True).text
+
+    assert "Reschedule 2 emails?" in page
+    assert "sent at the new time" in page
+    assert "2 rescheduled, 0 skipped." in shown
+    assert {reloaded(mail).next_attempt_at for mail in mails} == {
+        day.replace(hour=0, minute=30, second=0, microsecond=0)
+    }
+
+
 def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(operator, olympus):
     mails = [create_discarded(), create_discarded()]
     create_discarded(possible_duplicate=True)

@@ -94,6 +94,24 @@ def test_what_is_not_filled_in_is_no_part_of_the_submission():
     }
 
 
+def test_a_time_is_submitted_with_its_zone():
+    form = SubmitForm(TYPED | {"send_at": "2026-12-24T19:00", "time_zone": "Europe/Berlin"}, senders=["*"])
+
+    assert form.is_valid()
+    assert form.has_later
+    fields = form.build_submission().fields
+    assert fields["send_at"] == "2026-12-24T19:00[Europe/Berlin]"
+    assert "time_zone" not in fields
+
+
+def test_a_zone_alone_is_no_time():
+    form = SubmitForm(TYPED | {"time_zone": "Europe/Berlin"}, senders=["*"])
+
+    assert form.is_valid()
+    assert not form.has_later
+    assert "send_at" not in form.build_submission().fields
+
+
 def test_labels_and_choices_are_those_of_the_declarations():
     form = SubmitForm(senders=["*"])
 
