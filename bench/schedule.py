@@ -49,7 +49,7 @@ def measure_together(leg: str, mails: int, workers: int) -> None:
         built.provider.start_afresh(delay_ms=0)
         processes = [built.start("manage.py", "worker") for _ in range(workers)]
         built.run(dispatch.fill, mails, [time.time() + 86_400])
-        due = math.ceil(time.time() + 15 + mails / MOVED_PER_SECOND)
+        due = math.ceil(time.time() + 30 + mails / MOVED_PER_SECOND)
         built.run(move, due)
         left = due - time.time()
         if left < 1:
