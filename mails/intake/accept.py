@@ -42,7 +42,7 @@ def accept(submissions: Sequence[Submission], *, client: Client) -> list[Receipt
     nothing was stored, or everything if only the answer to the commit was lost: with keys, a retry is safe. Files are stored
     before their emails. Raises StorageUnavailable if they cannot be; then no email was.
     """
-    judge = Judge(client)
+    judge = Judge(client, submissions)
     drafts = [judge.judge(submission) for submission in submissions]
     new = [draft.new for draft in drafts if draft.new is not None]
     given_files.store(

@@ -120,6 +120,13 @@ class StoredContent:
 FindFiles = Callable[[tuple[GivenFile, ...]], tuple[tuple[AttachmentReference, ...], Any]]
 
 
+def list_upload_ids(value: object) -> set[uuid.UUID]:
+    """Return the ids of uploads that a value of the field names, whatever else is wrong with it."""
+    items = value[:MAX_ATTACHMENTS] if isinstance(value, list) else []
+    ids = [item.get("file") for item in items if isinstance(item, dict)]
+    return {uuid.UUID(text) for text in ids if isinstance(text, str) and _UUID.fullmatch(text)}
+
+
 def refer_to_contents(files: tuple[GivenFile, ...]) -> tuple[tuple[AttachmentReference, ...], Any]:
     """Return references to files that are with the submission: without a client there are no uploads."""
     return tuple(file.refer() for file in files), None

@@ -8,24 +8,28 @@ from rest_framework.exceptions import ErrorDetail
 
 from mails.files import contents, uploads
 from mails.files.uploads import Owner
-from mails.intake.attachment_fields import GivenFile
+from mails.intake.attachment_fields import GivenFile, list_upload_ids
 from mails.message.message import AttachmentReference
 from mails.models import StoredFile
 
 References = tuple[AttachmentReference, ...]
-MARKED_TOGETHER = 1000  # contents; a database has a limit on the parameters of a statement
+READ_TOGETHER = MARKED_TOGETHER = 1000  # uploads, contents; a database has a limit on the parameters of a statement
 
 
 class OwnFiles:
-    """The uploads of one client, as the submissions of one call refer to them. Each is read once."""
+    """The uploads of one client, as the submissions of one call refer to them. All are read when the first is needed."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, given: Iterable[Any] = ()) -> None:
+        """`given`: the attachments of all submissions, as they were given."""
         self._owner = owner
+        self._given = given
         self._found: dict[uuid.UUID, StoredFile | None] = {}
 
     def resolve(self, files: Sequence[GivenFile]) -> tuple[References, Any]:
-        """Return the references of these files, and their errors by number. One query if there are new uploads."""
-        self._load({file.file_id for file in files if file.file_id is not None} - self._found.keys())
+        """Return the references of these files, and their errors by number. One query for a thousand new uploads."""
+        wanted = {file.file_id for file in files if file.file_id is not None}
+        if not wanted <= self._found.keys():
+            self._load(wanted.union(*map(list_upload_ids, self._given)) - self._found.keys())
         references, errors = [], dict[str, Any]()
         for number, file in enumerate(files):
             upload = self._found[file.file_id] if file.file_id is not None else None
@@ -38,9 +42,10 @@ class OwnFiles:
         return tuple(references), errors
 
     def _load(self, ids: set[uuid.UUID]) -> None:
-        if ids:
-            self._found |= dict.fromkeys(ids)
-            self._found |= {upload.pk: upload for upload in uploads.list_own(self._owner).filter(pk__in=ids)}
+        self._found |= dict.fromkeys(ids)
+        own, listed = uploads.list_own(self._owner), sorted(ids)
+        for start in range(0, len(listed), READ_TOGETHER):
+            self._found |= {upload.pk: upload for upload in own.filter(pk__in=listed[start : start + READ_TOGETHER])}
 
 
 def store(files: Iterable[GivenFile], hashes: Iterable[str]) -> None:

@@ -50,9 +50,10 @@ _NO_SMTPUTF8 = (
 class Judge:
     """Judges the submissions of one call: they have the same client and the same time of arrival."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, submissions: Sequence[Submission] = ()) -> None:
+        """`submissions`: all that it will judge, so that what they refer to is read by one query."""
         self._client = client
-        self._files = OwnFiles(client.file_owner)
+        self._files = OwnFiles(client.file_owner, [given.fields.get("attachments") for given in submissions])
         self._received_at = database_clock.now_ns()
         self._created_at = database_clock.from_ns(self._received_at)
         self._accepted_events: dict[tuple[Any, ...], tuple[EventDraft, ...]] = {}

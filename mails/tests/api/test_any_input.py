@@ -72,6 +72,21 @@ class AnyInput(TestCase):
         self.fine(send_raw(self.zeus, body))
 
     @_many
+    @given(st.lists(_mails, min_size=1, max_size=4))
+    def test_each_email_of_a_batch_is_judged_as_if_it_came_alone(self, batch):
+        together = send_raw(self.zeus, json.dumps(batch).encode(), f"{MAILS}batch")
+        alone = [send_raw(self.zeus, json.dumps(mail).encode()) for mail in batch]
+
+        if together.status_code == 400:  # the JSON of one is none
+            assert 400 in {answer.status_code for answer in alone}
+            return
+        for number, (result, answer) in enumerate(zip(together.json()["results"], alone, strict=True)):
+            found = [(error["code"], error["pointer"]) for error in result.get("errors", [])]
+            errors = answer.json().get("errors", [])
+            assert result["status"] == answer.status_code
+            assert found == [(error["code"], f"/{number}{error['pointer']}") for error in errors][:20]
+
+    @_many
     @given(st.lists(_batched, max_size=5))
     def test_any_batch_stores_what_it_says_it_has_stored(self, batch):
         before = Mail.objects.count()

@@ -1,5 +1,6 @@
 """`POST mails/batch`: many emails in one request, each judged alone, those accepted in one transaction."""
 
+import io
 import json
 
 import pytest
@@ -8,8 +9,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from mails.api.viewsets import batches
+from mails.files import uploads
+from mails.files.uploads import Owner
 from mails.lifecycle import writer
-from mails.models import IdempotencyKey, Mail
+from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
 from mails.states import Status
 from mails.tests.callers import HELLO, HERA, MAILS, ZEUS, caller, problem, send_raw
 
@@ -268,6 +271,25 @@ def test_one_file_of_many_emails_is_stored_once(zeus, monkeypatch):
 
     assert len(stored) == 1
     assert [mail.files.count() for mail in Mail.objects.filter(pk=found[0]["mail"])] == [1]
+
+
+def test_different_uploads_of_many_emails_are_read_by_one_query(zeus):
+    key = ApiKey.objects.get()
+    texts = [f"law {number}".encode() for number in range(4)]
+    files = [
+        uploads.receive(
+            io.BytesIO(text).read, filename="law.txt", declared="", size=len(text), owner=Owner(api_key=key)
+        )
+        for text in texts
+    ]
+    batch = [mails(1, attachments=[{"file": str(file.pk)}])[0] for file in files]
+    batch.append(mails(1, attachments=[{"file": "x"}, 7, {"file": str(uuid7())}])[0])
+
+    with CaptureQueriesContext(connection) as queries:
+        found = results(zeus.post(BATCH, batch), 207)
+
+    assert [result["status"] for result in found] == [202, 202, 202, 202, 400]
+    assert sum('FROM "mails_storedfile"' in query["sql"] for query in queries) == 1
 
 
 def test_the_answer_names_twenty_errors_of_an_email_at_most(zeus):
