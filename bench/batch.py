@@ -1,7 +1,8 @@
 """Rate of batches: `python bench/batch.py [--mails N] [--size N]`.
 
 PostgreSQL and Redis, two web processes under gunicorn that only accept. By turns: Mercury's batches, single posts, and
-batches at views of Django REST framework that check and store as little as will do (`bench/bare.py`).
+batches at views of Django REST framework that check and store as little as will do (`bench/bare.py`). The CPU is that of
+the web processes and of their PostgreSQL sessions; on a shared machine it says more than the rates.
 """
 
 import argparse
@@ -28,16 +29,32 @@ class Line:
 
     name: str
     port: int
+    arbiter: int  # gunicorn's pid
     path: str
     size: int
     keys: bool = False
     mails: int = 0
     seconds: float = 0.0
+    web_cpu: float = 0.0
+    store_cpu: float = 0.0
 
     @property
     def rate(self) -> float:
         """Return emails a second."""
         return self.mails / self.seconds
+
+    @property
+    def cpu(self) -> float:
+        """Return seconds of CPU per email, in the web processes and in PostgreSQL."""
+        return (self.web_cpu + self.store_cpu) / self.mails
+
+    def describe(self, batches: "Line") -> str:
+        """Return its figures, and those of Mercury's batches compared with them."""
+        web, store = (seconds / self.mails * 1000 for seconds in (self.web_cpu, self.store_cpu))
+        return (
+            f"  {self.name:31} {self.rate:6.0f} emails/s, CPU per email {web:.3f} ms and {store:.3f} in PostgreSQL; "
+            f"Mercury's batches: {batches.rate / self.rate:.2f} x the rate, {batches.cpu / self.cpu:.2f} x the CPU"
+        )
 
 
 class Client(threading.Thread):
@@ -74,8 +91,9 @@ class Client(threading.Thread):
         return mail | {"idempotency_key": f"{time.monotonic_ns()}"} if self.line.keys else mail
 
 
-def ask(line: Line, key: str, mails: int) -> None:
+def ask(built: instance.Instance, line: Line, key: str, mails: int) -> None:
     """Post this many emails, and add them to the line's figures. Raises SystemExit unless all are accepted."""
+    web, store = instance.cpu_of(instance.family(line.arbiter)), intake.store_cpu(built)
     began = time.monotonic()
     if not line.size:
         posted = len(intake.post(line.port, key, mails, idempotent=False, path=line.path))
@@ -90,6 +108,8 @@ def ask(line: Line, key: str, mails: int) -> None:
         if posted != mails // line.size * line.size:
             raise SystemExit(f"{line.name}: only {posted} of {mails} emails were accepted.")
     line.seconds += time.monotonic() - began
+    line.web_cpu += instance.cpu_of(instance.family(line.arbiter)) - web
+    line.store_cpu += intake.store_cpu(built) - store
     line.mails += posted
 
 
@@ -97,25 +117,24 @@ def measure(mails: int, size: int) -> None:
     """Print the figures."""
     with instance.build("full") as built, ExitStack() as stack:
         key = built.run(instance.make_key)
-        port, _ = stack.enter_context(instance.serving(built, processes=PROCESSES))
+        mercury = stack.enter_context(instance.serving(built, processes=PROCESSES))
         built.environment["DJANGO_SETTINGS_MODULE"] = "bare_settings"
-        bare, _ = stack.enter_context(instance.serving(built, processes=PROCESSES, application=intake.BARE))
+        bare = stack.enter_context(instance.serving(built, processes=PROCESSES, application=intake.BARE))
         lines = [
-            Line("Mercury, batches", port, BATCH, size),
-            Line("Mercury, batches with keys", port, BATCH, size, keys=True),
-            Line("bare batch view, ORM", bare, "/batch-by-orm/", size),
-            Line("bare batch view, one statement", bare, "/batch-by-statement/", size),
-            Line("Mercury, single posts", port, intake.MAILS, 0),
+            Line("Mercury, batches", *mercury, BATCH, size),
+            Line("Mercury, batches with keys", *mercury, BATCH, size, keys=True),
+            Line("bare batch view, ORM", *bare, "/batch-by-orm/", size),
+            Line("bare batch view, one statement", *bare, "/batch-by-statement/", size),
+            Line("Mercury, single posts", *mercury, intake.MAILS, 0),
         ]
         for turn in range(TURNS + 1):
             for line in lines:
                 share = (mails if line.size else mails // 5) // TURNS if turn else (size or 20) * CLIENTS
-                ask(line, key, share)
+                ask(built, line, key, share)
                 if not turn:
-                    line.mails, line.seconds = 0, 0.0
+                    line.mails, line.seconds, line.web_cpu, line.store_cpu = 0, 0.0, 0.0, 0.0
         for line in lines:
-            ratio = lines[0].rate / line.rate
-            print(f"  {line.name:31} {line.rate:6.0f} emails/s; Mercury's batches are {ratio:.2f} x that", flush=True)
+            print(line.describe(lines[0]), flush=True)
 
 
 def main() -> None:

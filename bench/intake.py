@@ -170,20 +170,20 @@ def _ask(built: Instance, target: Target, key: str, mails: int) -> None:
     built.provider.start_afresh(delay_ms=0)
     cpu, store, own, began = (
         instance.cpu_of(instance.family(target.arbiter)),
-        _store_cpu(built),
+        store_cpu(built),
         time.process_time(),
         time.monotonic(),
     )
     target.latencies += post(target.port, key, mails, idempotent=target.idempotent, path=target.path)
     target.seconds += time.monotonic() - began
     target.own_cpu += time.process_time() - own
-    target.store_cpu += _store_cpu(built) - store
+    target.store_cpu += store_cpu(built) - store
     if built.leg == "embedded":
         instance.wait_until(lambda: built.provider.count() == mails)
     target.cpu += instance.cpu_of(instance.family(target.arbiter)) - cpu
 
 
-def _store_cpu(built: Instance) -> float:
+def store_cpu(built: Instance) -> float:
     """Seconds of CPU of the PostgreSQL processes that serve this run; 0 where they are not on this machine."""
     if built.leg == "embedded":
         return 0.0
