@@ -274,6 +274,8 @@ def _refuse(valid: ValidSubmission, errors: tuple[InvalidField, ...]) -> Invalid
 
 def _add_links(valid: ValidSubmission, expires: dt.datetime) -> Message:
     """Return the message with a new download link to each file that has none in the message."""
+    if not valid.linked:
+        return valid.message
     links = tuple(
         LinkReference(
             id=str(uuid7()),
@@ -286,7 +288,7 @@ def _add_links(valid: ValidSubmission, expires: dt.datetime) -> Message:
         )
         for file in valid.linked
     )
-    return replace(valid.message, links=links) if links else valid.message
+    return replace(valid.message, links=links)
 
 
 def _refuse_key(problem: str) -> Refused:

@@ -159,9 +159,7 @@ def _respond(request: Request, receipts: Sequence[Receipt], steps: tuple[str, ..
     base = request.build_absolute_uri(
         reverse("api-mail-list")
     )  # `build_mail_api_url` costs as much as to judge an email
-    results = [
-        _build_result(receipt, base, build_pointer(*steps, str(number))) for number, receipt in enumerate(receipts)
-    ]
+    results = [_build_result(receipt, base, (*steps, str(number))) for number, receipt in enumerate(receipts)]
     statuses = [result["status"] for result in results]
     accepted = statuses.count(202)
     body = {"accepted": accepted, "refused": len(results) - accepted, "results": results}
@@ -170,14 +168,15 @@ def _respond(request: Request, receipts: Sequence[Receipt], steps: tuple[str, ..
     return Response(body, status=202 if accepted == len(results) else 207, headers=headers)
 
 
-def _build_result(receipt: Receipt, base: str, pointer: str) -> dict[str, Any]:
-    """Return what became of one email. `base`: of the URLs of emails; `pointer`: its place in the body."""
+def _build_result(receipt: Receipt, base: str, place: tuple[str, ...]) -> dict[str, Any]:
+    """Return what became of one email. `base`: of the URLs of emails; `place`: the steps to it in the body."""
     match receipt:
         case Stored(mail=mail, replayed=replayed):
-            found = {"status": 202, "mail": str(mail.pk), "url": f"{base}{mail.pk}"}
+            mail_id = str(mail.id)
+            found = {"status": 202, "mail": mail_id, "url": f"{base}{mail_id}"}
             return found | {"replayed": True} if replayed else found
         case Refused():
-            return _build_refusal(receipt, base, pointer)
+            return _build_refusal(receipt, base, build_pointer(*place))
         case NotStored():
             detail = "Mercury could not store this email. Its log says why."
             return {"status": 500, "code": "not_stored", "detail": detail, "errors": []}
