@@ -94,7 +94,7 @@ MOVE_MAILS = """
             ))
         ))
         AND (mails_mail.text_removed_at IS NULL OR r.status NOT IN ('{sending}', '{queued}'))
-        AND (r.status NOT IN ('{sending}', '{waiting}') OR r.at = 0 OR mails_mail.next_attempt_at IS NULL
+        AND (r.before = '{sending}' OR r.status NOT IN ('{sending}', '{waiting}') OR r.at = 0
             OR mails_mail.next_attempt_at <= {moment})
     RETURNING mails_mail.id, mails_mail.queue,
         {latest}(mails_mail.created_at, COALESCE(mails_mail.send_at, mails_mail.created_at)) AS wanted_at,

@@ -113,6 +113,22 @@ def test_a_dispatcher_does_not_move_an_email_that_was_rescheduled_since_it_was_r
     assert reloaded(mail).next_attempt_at == later
 
 
+def test_the_result_of_a_call_is_recorded_though_the_clock_went_back_to_before_its_email_was_due(olympus):
+    mail = a_mail()
+    later = database_clock.now() + dt.timedelta(hours=1)
+    held = {"status": Status.SENDING, "lease": mail.pk, "lease_expires_at": later, "next_attempt_at": later}
+    Mail.objects.filter(pk=mail.pk).update(**held)
+    now_ns = database_clock.now_ns()
+    after = release_lease(
+        read_state(reloaded(mail)), Status.WAITING, next_attempt_at=database_clock.from_ns(now_ns + 30 * 10**9)
+    )
+    event = EventDraft(event=EventName.RETRY, by=Actor.DISPATCHER, at_ns=now_ns)
+
+    won = writer.record([Step(mail_id=mail.pk, before=Status.SENDING, fence=mail.pk, after=after, events=(event,))])
+
+    assert won == {mail.pk}
+
+
 def test_figures_count_the_time_since_an_email_was_to_be_sent(olympus):
     mail = a_scheduled_mail(hours=1)
     Mail.objects.filter(pk=mail.pk).update(created_at=mail.created_at - dt.timedelta(days=90))
