@@ -53,8 +53,8 @@ class Provider:
 
     def start_afresh(self, *, delay_ms: float, remember: str = "") -> None:
         """Forget what was received, and answer after `delay_ms` from now on. `remember` only bodies with this word."""
-        self._ask("DELETE", "/deliveries")
         self._ask("POST", "/configure", json.dumps({"delay_ms": delay_ms, "remember": remember}).encode())
+        self._ask("DELETE", "/deliveries")
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         request = urllib.request.Request(self.base + path, body, method=method)

@@ -50,7 +50,8 @@ class Claimer:
         self.planner = Planner(pool, settings)
         self._routes = DueRoutes(queues)
         self._limits = QueueLimits(queues)
-        self._pacing = Pacing(is_needed=connection.vendor == "sqlite")
+        # On SQLite, the web process and the results of these emails wait for their turn to write, too.
+        self._pacing = Pacing(rests=2.0 if connection.vendor == "sqlite" else 1.0)
         self._is_woken = False  # emails may have arrived that the known routes do not have
         self._pool = pool
         self._settings = settings

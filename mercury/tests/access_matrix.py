@@ -270,6 +270,14 @@ def _models() -> Iterator[Row]:
         add=staff("mails.add_apikey"),
         change=staff("mails.change_apikey"),
     )
+    for name in ("queuesettings", "queuerule"):
+        yield from _model(
+            f"mails/{name}",
+            view=either("mails", name),
+            add=staff(f"mails.add_{name}"),
+            change=staff(f"mails.change_{name}"),
+            delete=staff(f"mails.delete_{name}"),
+        )
     account = either("providers", "account")
     yield from _model("providers/account", view=account, add=staff("providers.add_account"), change=account)
     yield from _model("providers/breakerchange", view=staff("providers.view_account"))

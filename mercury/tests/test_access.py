@@ -21,7 +21,7 @@ from django.utils import timezone
 from mails.access import api_keys
 from mails.files import uploads
 from mails.intake.client import Client as Submitter
-from mails.models import ApiKey, BulkAction, Event, Mail, SenderPermission, StoredFile
+from mails.models import ApiKey, BulkAction, Event, Mail, QueueRule, QueueSettings, SenderPermission, StoredFile
 from mails.states import Source
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.files.builders import a_link
@@ -168,6 +168,8 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "mails/event": Event.objects.filter(mail=mails["key"])[0].pk,
         "mails/downloadlink": a_link(mail=mails["key"], number=2).pk,
         "mails/mail": mails["key"].pk,
+        "mails/queuerule": QueueRule.objects.create(name="news", queue="bulk").pk,
+        "mails/queuesettings": QueueSettings.objects.create(queue="bulk").pk,
         "auth/group": Group.objects.create(name="readers").pk,
         "auth/user": plain.pk,
     }

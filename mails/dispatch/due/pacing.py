@@ -3,18 +3,17 @@
 import time
 
 LATELY = 2.0  # seconds after an urgent email in which others rest
-RESTS = 2.0  # times as long as their pass took: its results have to be written, too
 
 
 class Pacing:
     """The pace of the queues that are not urgent, in one dispatcher. Used by its claim thread alone.
 
-    Needed on SQLite: claims, results and the web process's own writes go one after the other, so a backlog that is claimed
-    without a rest delays each of the steps of an urgent email. Costs nothing while no urgent email arrives.
+    A backlog that is claimed without a rest delays each step of an urgent email. Costs nothing while none arrives.
     """
 
-    def __init__(self, *, is_needed: bool) -> None:
-        self._is_needed = is_needed
+    def __init__(self, *, rests: float) -> None:
+        """`rests`: times as long as their pass took."""
+        self._rests = rests
         self._urgent_at = float("-inf")  # monotonic clock, as all here
         self._rests_until = float("-inf")
 
@@ -27,5 +26,5 @@ class Pacing:
         ended = time.monotonic() if now is None else now
         if urgent:
             self._urgent_at = ended
-        if others and self._is_needed and ended - self._urgent_at < LATELY:
-            self._rests_until = ended + RESTS * (ended - began)
+        if others and ended - self._urgent_at < LATELY:
+            self._rests_until = ended + self._rests * (ended - began)

@@ -77,16 +77,15 @@ def test_a_pass_asks_for_no_more_than_is_free_and_always_for_text(due, free):
 
 
 @pytest.mark.parametrize(
-    ("urgent", "others", "is_needed", "rest"),
+    ("urgent", "others", "rest"),
     [
-        (True, True, True, 1.0),  # twice the half second that the pass took
-        (True, False, True, 0.0),
-        (False, True, True, 0.0),  # nobody waits for it
-        (True, True, False, 0.0),
+        (True, True, 1.0),  # twice the half second that the pass took
+        (True, False, 0.0),
+        (False, True, 0.0),  # nobody waits for it
     ],
 )
-def test_others_rest_after_their_passes_while_urgent_email_arrives(urgent, others, is_needed, rest):
-    pacing = Pacing(is_needed=is_needed)
+def test_others_rest_after_their_passes_while_urgent_email_arrives(urgent, others, rest):
+    pacing = Pacing(rests=2.0)
 
     pacing.note_pass(10.0, urgent=urgent, others=others, now=10.5)
 
@@ -95,7 +94,7 @@ def test_others_rest_after_their_passes_while_urgent_email_arrives(urgent, other
 
 
 def test_others_rest_no_more_once_no_urgent_email_has_arrived_for_a_while():
-    pacing = Pacing(is_needed=True)
+    pacing = Pacing(rests=2.0)
     pacing.note_pass(10.0, urgent=True, others=False, now=10.5)
 
     pacing.note_pass(12.0, urgent=False, others=True, now=12.5)
