@@ -41,6 +41,8 @@ requirements: $(VENV)/installed-dev ## Compile requirements*.txt from requiremen
 	$$compile --strip-extras --output-file requirements-dropbox.txt requirements-dropbox.in; \
 	$$compile --strip-extras --output-file requirements-s3.txt requirements-s3.in; \
 	$$compile --strip-extras --output-file requirements-google-drive.txt requirements-google-drive.in; \
+	$$compile --strip-extras --output-file requirements-kafka.txt requirements-kafka.in; \
+	$$compile --strip-extras --output-file requirements-kinesis.txt requirements-kinesis.in; \
 	$$compile --strip-extras --output-file requirements-clients.txt requirements-clients.in
 
 $(VENV)/installed: requirements.txt

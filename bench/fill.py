@@ -71,6 +71,8 @@ def _insert(name: str, rows: str = "drawn ORDER BY n", /, **expressions: str) ->
     for field in model._meta.concrete_fields:
         if field.column not in expressions and field.primary_key:
             continue  # the database counts it
+        if field.generated:
+            continue  # the database computes it
         names.append(field.column)
         values.append(expressions.get(field.column, "%s"))
         if field.column not in expressions:

@@ -1217,4 +1217,52 @@ class Migration(migrations.Migration):
             model_name="download",
             index=models.Index(fields=["link"], name="download_by_link"),
         ),
+        migrations.CreateModel(
+            name="EventSink",
+            fields=[
+                ("name", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("position", models.BigIntegerField(help_text="Id of the last event that it has.")),
+                (
+                    "published",
+                    models.PositiveBigIntegerField(default=0, help_text="Events published since it was first used."),
+                ),
+                ("published_at", models.DateTimeField(help_text="When it accepted the last one.", null=True)),
+                (
+                    "last_error",
+                    models.CharField(
+                        blank=True, help_text="Why it accepts none now; empty if it does.", max_length=500
+                    ),
+                ),
+                ("failing_since", models.DateTimeField(null=True)),
+                (
+                    "paused_by",
+                    models.CharField(blank=True, help_text="Who paused it; empty if it is not paused.", max_length=150),
+                ),
+                ("paused_at", models.DateTimeField(null=True)),
+                ("leader", models.CharField(blank=True, help_text="The process that publishes to it.", max_length=96)),
+                (
+                    "leased_until",
+                    models.DateTimeField(help_text="Until then no other process publishes to it.", null=True),
+                ),
+                ("created_at", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name="RejectedRecord",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("event_id", models.BigIntegerField()),
+                ("reason", models.CharField(max_length=500)),
+                ("rejected_at", models.DateTimeField()),
+                (
+                    "sink",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="rejected", to="mails.eventsink"
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("sink", "event_id"), name="rejected_record_once")],
+            },
+        ),
     ]

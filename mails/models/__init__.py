@@ -6,6 +6,7 @@ from mails.models.bulk_action import BulkAction
 from mails.models.configuration_version import ConfigurationVersion
 from mails.models.download_link import Download, DownloadLink
 from mails.models.event import Event
+from mails.models.event_sink import EventSink, RejectedRecord
 from mails.models.idempotency_key import IdempotencyKey
 from mails.models.ids import first_id, moment_of, uuid7
 from mails.models.key_usage import KeyUsage
@@ -27,6 +28,7 @@ __all__ = [
     "Download",
     "DownloadLink",
     "Event",
+    "EventSink",
     "FileContent",
     "FilePiece",
     "IdempotencyKey",
@@ -39,6 +41,7 @@ __all__ = [
     "QueueRule",
     "QueueSettings",
     "Recipient",
+    "RejectedRecord",
     "Rollup",
     "SenderPermission",
     "StoredFile",

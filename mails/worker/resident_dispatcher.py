@@ -15,6 +15,8 @@ from django.conf import settings
 
 from mails.dispatch import wake
 from mails.dispatch.dispatcher import Dispatcher, Progress
+from mails.dispatch.dispatcher_settings import name_process
+from mails.events.relay_threads import RelayThreads
 from mails.maintenance.scheduler import Scheduler
 from mails.queues import QueueName
 from mercury.lib.runtime import event_loop, process_state
@@ -115,26 +117,35 @@ class ResidentDispatcher:
 
 
 class Resident:
-    """The resident dispatcher of this process, if it has one."""
+    """The resident dispatcher of this process and its relays, if it has them."""
 
     dispatcher: ResidentDispatcher | None = None
+    relays: RelayThreads | None = None
 
 
 def start(
     queues: Sequence[str], *, concurrency: int | None = None, each_minute: Callable[[Progress], None] | None = None
-) -> ResidentDispatcher:
+) -> None:
     """Start this process's resident dispatcher. It ends with the process, after the calls in progress."""
     dispatcher = ResidentDispatcher(queues, concurrency=concurrency, each_minute=each_minute)
     process_state.get(Resident).dispatcher = dispatcher
     dispatcher.start()
     wake.register_local(dispatcher.wake)
     atexit.register(stop)
-    return dispatcher
+
+
+def start_relays() -> None:
+    """Start this process's relays, one for each sink. They end with the process, after the groups in progress."""
+    relays = RelayThreads(name_process())
+    process_state.get(Resident).relays = relays
+    relays.start()
+    atexit.register(stop)
 
 
 def start_embedded() -> None:
-    """Start a dispatcher of all queues in a thread of the web process; call it after the fork."""
+    """Start a dispatcher of all queues and the relays in threads of the web process; call it after the fork."""
     start(list(QueueName.values))
+    start_relays()
 
 
 def ask_to_stop() -> None:
@@ -145,8 +156,11 @@ def ask_to_stop() -> None:
 
 
 def stop() -> None:
-    """Stop the resident dispatcher, if there is one."""
+    """Stop the resident dispatcher and the relays, if there are any."""
     resident = process_state.get(Resident)
+    if resident.relays is not None:
+        resident.relays.stop()
+    resident.relays = None
     if resident.dispatcher is not None and not resident.dispatcher.stop():
         log.warning("dispatcher_not_stopped")
     resident.dispatcher = None

@@ -1,5 +1,6 @@
 """`manage.py worker`: send emails until the process is asked to stop."""
 
+import argparse
 import signal
 import time
 from dataclasses import asdict
@@ -21,6 +22,8 @@ from mercury.lib.runtime import event_loop
 from mercury.lib.runtime.stop_request import StopRequest
 
 log = structlog.get_logger(__name__)
+
+ROLES = [DISPATCH, RELAY] = ["dispatch", "relay"]
 
 
 class Command(commands.MercuryCommand):
@@ -44,6 +47,13 @@ class Command(commands.MercuryCommand):
             metavar="N",
             help="Maximum number of requests in progress. Default: MERCURY_MAX_CONCURRENCY.",
         )
+        parser.add_argument(
+            "--roles",
+            type=_parse_roles,
+            default=ROLES,
+            metavar="ROLE,…",
+            help="dispatch: send emails. relay: publish events to the sinks (EVENT_SINK_…). Default: all of them.",
+        )
         parser.add_argument("--burst", action="store_true", help="Exit as soon as no email is due.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
@@ -60,13 +70,22 @@ class Command(commands.MercuryCommand):
             out.say(f"{sent} sent, no email is due.")
             out.write_document({"queues": queues, "sent": sent})
             return None
-        seconds = _serve(queues, options["concurrency"])
-        out.write_document({"queues": queues, "seconds": seconds})
+        seconds = _serve(queues, options["concurrency"], options["roles"])
+        out.write_document({"queues": queues, "roles": options["roles"], "seconds": seconds})
         return None
 
 
-def _serve(queues: list[str], concurrency: int | None) -> int:
-    """Send until a signal arrives, and return for how many seconds."""
+def _parse_roles(text: str) -> list[str]:
+    roles = [role.strip() for role in text.split(",")]
+    if unknown := [role for role in roles if role not in ROLES]:
+        raise argparse.ArgumentTypeError(
+            f"'{commands.make_printable(unknown[0])}' is not a role. Roles: {', '.join(ROLES)}."
+        )
+    return roles
+
+
+def _serve(queues: list[str], concurrency: int | None, roles: list[str]) -> int:
+    """Work in these roles until a signal arrives, and return for how many seconds."""
     stopping = StopRequest()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -75,12 +94,15 @@ def _serve(queues: list[str], concurrency: int | None) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    log.info("worker_started", queues=" ".join(queues), redis=bool(settings.REDIS_URL))
-    resident_dispatcher.start(
-        queues, concurrency=concurrency, each_minute=lambda progress: _log_minute(queues, progress)
-    )
+    log.info("worker_started", queues=" ".join(queues), roles=" ".join(roles), redis=bool(settings.REDIS_URL))
+    if RELAY in roles:
+        resident_dispatcher.start_relays()
+    if DISPATCH in roles:
+        resident_dispatcher.start(
+            queues, concurrency=concurrency, each_minute=lambda progress: _log_minute(queues, progress)
+        )
     began = time.monotonic()
-    if settings.REDIS_URL:
+    if settings.REDIS_URL and DISPATCH in roles:
         jobs.work(queues, stopping=stopping)
     else:
         stopping.wait()

@@ -1,0 +1,69 @@
+"""Which events are settled: nothing can still commit among them or before them.
+
+An event has its id before its transaction commits, so that a later id may be visible first: whoever reads "everything
+after the last id that I have" loses the late one. Every transaction that writes events holds a RowExclusiveLock on their
+table from before it draws its first id until it ends. So once all transactions that held one when the last id was read
+have ended, everything up to that id is there, or will never be. Transactions that write no event, of other databases or
+read-only, delay nothing, as they would with the horizon of a snapshot.
+"""
+
+import threading
+from collections import deque
+
+from django.db import connection
+from django.db.models import Max
+
+from mails.models import Event
+
+_WRITERS = """
+    SELECT virtualtransaction FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND relation = 'mails_event'::regclass
+"""
+_LAST_ID = "SELECT last_value FROM {sequence}"
+MOST_LOOKS = 64  # that wait for their writers; more would only be finer
+
+
+class SettledEvents:
+    """The settled events, as this process knows them. Fit for several threads, each with its own connection."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._looks: deque[tuple[int, frozenset[str]]] = deque()  # the last id then, and who was writing then
+        self._lock = threading.Lock()
+        self._sequence = ""
+
+    def advance(self) -> int:
+        """Return an id up to which all events are settled; two small queries on PostgreSQL, one on SQLite.
+
+        It lags behind the newest event by the transactions in progress. Call it in no transaction: its own event must not
+        count as settled before it commits.
+        """
+        if connection.vendor != "postgresql":
+            return Event.objects.aggregate(last=Max("id"))["last"] or 0  # one writer at a time: ids commit in order
+        last = self._read_last_id()  # before the writers: one that begins in between draws a later id
+        writers = _read_writers()
+        with self._lock:
+            if last < self._last:  # another server has taken over, without the last commits of the one before
+                self._last = 0
+                self._looks.clear()
+            if len(self._looks) < MOST_LOOKS:
+                self._looks.append((last, writers))
+            while self._looks and not self._looks[0][1] & writers:
+                self._last = max(self._last, self._looks.popleft()[0])
+            return self._last
+
+    def _read_last_id(self) -> int:
+        with connection.cursor() as cursor:
+            if not self._sequence:
+                cursor.execute("SELECT pg_get_serial_sequence('mails_event', 'id')")
+                self._sequence = cursor.fetchone()[0]
+            cursor.execute(_LAST_ID.format(sequence=self._sequence))  # a name from the catalog, quoted by it
+            return int(cursor.fetchone()[0])
+
+
+def _read_writers() -> frozenset[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(_WRITERS)
+        return frozenset(row[0] for row in cursor.fetchall())

@@ -1,0 +1,257 @@
+"""Each sink speaks to its real protocol: a file, Redis, librdkafka's mock cluster, moto's Kinesis."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from confluent_kafka import Consumer, Producer
+from moto.server import ThreadedMotoServer
+from redis import Redis
+
+from mails.events.cloud_events import Record
+from mails.events.sinks.base import SinkUnavailable
+from mails.events.sinks.config import parse_sink
+
+HEADERS = {"ce_specversion": "1.0", "ce_id": "1", "ce_source": "/mercury", "ce_type": "mercury.mail.new"}
+
+
+def a_record(number: int, key: str = "hera", data: bytes = b'{"event":"NEW"}') -> Record:
+    attributes = {
+        "specversion": "1.0",
+        "id": str(number),
+        "source": "/mercury",
+        "type": "mercury.mail.new",
+        "subject": key,
+        "time": "2026-01-01T00:00:00Z",
+        "datacontenttype": "application/json",
+    }
+    return Record(event_id=number, key=key, attributes=attributes, data=data)
+
+
+def open_sink(url: str):
+    return parse_sink("EVENT_SINK_TEST", url).open()
+
+
+# A file
+
+
+def test_a_file_has_one_event_per_line(tmp_path: Path):
+    sink = open_sink(f"file://{tmp_path}/events.jsonl")
+
+    sink.publish([a_record(1), a_record(2)])
+    sink.publish([a_record(3)])
+
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["1", "2", "3"]
+
+
+def test_a_line_that_a_crash_cut_short_spoils_no_other(tmp_path: Path):
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"specversion":"1.')
+
+    open_sink(f"file://{path}").publish([a_record(1)])
+
+    assert json.loads(path.read_text().splitlines()[1])["id"] == "1"
+
+
+def test_a_file_that_was_rotated_is_made_again(tmp_path: Path):
+    path = tmp_path / "events.jsonl"
+    sink = open_sink(f"file://{path}")
+    sink.publish([a_record(1)])
+    path.rename(tmp_path / "events.jsonl.1")
+
+    sink.publish([a_record(2)])
+
+    assert json.loads(path.read_text())["id"] == "2"
+
+
+def test_a_folder_that_is_missing_makes_the_sink_unavailable(tmp_path: Path):
+    with pytest.raises(SinkUnavailable, match="No such file"):
+        open_sink(f"file://{tmp_path}/missing/events.jsonl").publish([a_record(1)])
+
+
+# Redis
+
+
+@pytest.fixture
+def stream(settings) -> Iterator[tuple[str, Redis]]:
+    """A stream of its own, and a connection."""
+    if not settings.REDIS_URL:
+        pytest.skip("this leg has no Redis")
+    name = f"mercury:test:{uuid.uuid4().hex}"
+    with Redis.from_url(settings.REDIS_URL) as redis:
+        yield name, redis
+        redis.delete(name)
+
+
+def test_a_stream_has_one_entry_per_event_in_order(stream):
+    name, redis = stream
+
+    open_sink(f"redis:?stream={name}").publish([a_record(1), a_record(2)])
+
+    entries = [fields for _, fields in redis.xrange(name)]
+    assert [json.loads(fields[b"event"])["id"] for fields in entries] == ["1", "2"]
+    assert entries[0][b"type"] == b"mercury.mail.new"
+    assert entries[0][b"mail"] == b"hera"
+
+
+def test_a_stream_is_capped(stream):
+    name, redis = stream
+
+    open_sink(f"redis:?stream={name}&maxlen=1000").publish([a_record(number) for number in range(3000)])
+
+    assert 1000 <= redis.xlen(name) < 1200
+
+
+def test_redis_that_is_away_makes_the_sink_unavailable():
+    with pytest.raises(SinkUnavailable, match="ConnectionError"):
+        open_sink("redis://127.0.0.1:1/0").publish([a_record(1)])
+
+
+# Kafka
+
+
+@pytest.fixture(scope="module")
+def brokers() -> Iterator[str]:
+    """The address of librdkafka's own mock cluster, which speaks Kafka's protocol."""
+    cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "unused"})
+    metadata = cluster.list_topics(timeout=10)
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
+    cluster.flush(1)
+
+
+def consume(brokers: str, topic: str, count: int):
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"})
+    try:
+        consumer.subscribe([topic])
+        found = []
+        while len(found) < count:
+            found += consumer.consume(count, timeout=20)
+            assert found, "no message within 20 s"
+        return found
+    finally:
+        consumer.close()
+
+
+def test_kafka_has_each_event_in_binary_mode_with_the_email_as_key(brokers):
+    topic = f"t-{uuid.uuid4().hex}"
+    sink = open_sink(f"kafka://{brokers}/{topic}")
+
+    assert sink.publish([a_record(1), a_record(2), a_record(3, key="zeus")]) == {}
+
+    messages = consume(brokers, topic, 3)
+    sink.close()
+    first = next(message for message in messages if message.key() == b"hera")
+    headers = {name: value.decode() for name, value in first.headers()}
+    assert headers.items() >= HEADERS.items()
+    assert headers["content-type"] == "application/json"
+    assert json.loads(first.value()) == {"event": "NEW"}
+    ids = [dict(message.headers())["ce_id"] for message in messages if message.key() == b"hera"]
+    assert ids == [b"1", b"2"]
+
+
+def test_kafka_refuses_a_record_that_no_broker_would_take_and_has_the_others(brokers):
+    topic = f"t-{uuid.uuid4().hex}"
+    sink = open_sink(f"kafka://{brokers}/{topic}")
+
+    refused = sink.publish([a_record(1), a_record(2, data=b"x" * 2_000_000), a_record(3)])
+
+    sink.close()
+    assert list(refused) == [2]
+    assert "size" in refused[2].lower()
+    assert len(consume(brokers, topic, 2)) == 2
+
+
+def test_kafka_without_a_broker_makes_the_sink_unavailable(monkeypatch):
+    monkeypatch.setattr("mails.events.sinks.kafka.TIMEOUT", 1.0)
+    sink = open_sink("kafka://127.0.0.1:1/events")
+
+    with pytest.raises(SinkUnavailable, match="Connect"):
+        sink.publish([a_record(1)])
+
+
+# Kinesis
+
+
+@pytest.fixture(scope="module")
+def kinesis() -> Iterator[str]:
+    """The address of moto's server, with a stream `events` of two shards."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    variables = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "eu-central-1"}
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        client(f"http://{host}:{port}").create_stream(StreamName="events", ShardCount=2)
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def client(endpoint: str):
+    return boto3.client("kinesis", region_name="eu-central-1", endpoint_url=endpoint)
+
+
+def read_stream(endpoint: str, stream: str) -> list[dict]:
+    kinesis = client(endpoint)
+    found = []
+    for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
+        position = kinesis.get_shard_iterator(
+            StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        found += [json.loads(record["Data"]) for record in kinesis.get_records(ShardIterator=position)["Records"]]
+    return found
+
+
+def test_kinesis_has_the_events_of_one_email_in_order(kinesis):
+    sink = open_sink(f"kinesis://events?region=eu-central-1&endpoint={kinesis}")
+
+    sink.publish([a_record(number, key=key) for number in range(1, 6) for key in ("hera", "iris")])
+
+    found = read_stream(kinesis, "events")
+    assert [event["id"] for event in found if event["subject"] == "hera"] == ["1", "2", "3", "4", "5"]
+    assert len(found) == 10
+
+
+def test_kinesis_without_the_stream_is_unavailable(kinesis):
+    sink = open_sink(f"kinesis://missing?region=eu-central-1&endpoint={kinesis}")
+
+    with pytest.raises(SinkUnavailable, match="ResourceNotFoundException"):
+        sink.publish([a_record(1)])
+
+
+def test_a_busy_shard_gets_its_records_again_in_order(kinesis, monkeypatch):
+    monkeypatch.setattr("mails.events.sinks.kinesis.WAIT", 0.0)
+    sink = open_sink(f"kinesis://events?region=eu-central-1&endpoint={kinesis}")
+    calls: list[list[str]] = []
+    refusals = iter(["ProvisionedThroughputExceededException", "InternalFailure"])
+
+    def put_records(**call) -> dict:
+        calls.append([json.loads(entry["Data"])["id"] for entry in call["Records"]])
+        answers = [{"SequenceNumber": "1"} for _ in call["Records"]]
+        code = next(refusals, None)
+        if code:
+            answers[0] = {"ErrorCode": code, "ErrorMessage": "slow down"}
+        return {"Records": answers}
+
+    monkeypatch.setattr(sink._client, "put_records", put_records)
+
+    refused = sink.publish([a_record(1), a_record(2), a_record(3, key="iris"), a_record(4, key="iris")])
+
+    assert refused == {}
+    assert calls == [["1", "3"], ["1", "4"], ["1"], ["2"]]
+
+
+def test_a_record_that_kinesis_refuses_for_good_is_named(kinesis, monkeypatch):
+    sink = open_sink(f"kinesis://events?region=eu-central-1&endpoint={kinesis}")
+    answers = {"Records": [{"ErrorCode": "ValidationException", "ErrorMessage": "too large"}, {"SequenceNumber": "1"}]}
+    monkeypatch.setattr(sink._client, "put_records", lambda **call: answers)
+
+    assert sink.publish([a_record(1), a_record(2, key="iris")]) == {1: "ValidationException: too large"}
