@@ -25,7 +25,7 @@ def kafka_brokers() -> Iterator[str]:
     """Give the address of a mock cluster."""
     from confluent_kafka import Producer
 
-    cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "unused"})
+    cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "unused", "log_level": 2})
     brokers = cluster.list_topics(timeout=10).brokers.values()
     yield ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
     cluster.flush(1)

@@ -21,6 +21,7 @@ from django.utils import timezone
 from redis import Redis
 from redis.exceptions import RedisError
 
+from mails.events.sinks.config import load_sinks
 from mails.maintenance import retention_limits
 from mails.states import DeliveryGuarantee
 from mercury.lib import durations, encryption
@@ -39,7 +40,7 @@ SQLITE_NEEDED = (3, 35)  # UPDATE … RETURNING, which the claim uses
 
 def register_all() -> None:
     """Register the checks below with Django."""
-    for check in (check_names, check_values, check_database, check_accounts, check_hosts):
+    for check in (check_names, check_values, check_database, check_accounts, check_sinks, check_hosts):
         register(check, CHECK_TAG)
     for check in (
         check_production,
@@ -142,6 +143,15 @@ def check_accounts(**_: Any) -> list[CheckMessage]:
         environment.parse_accounts(settings.MERCURY_ENVIRONMENT)
     except ImproperlyConfigured as error:
         return [Error(str(error), hint="docs/providers/ describes the URL of each kind.", id="mercury.E005")]
+    return []
+
+
+def check_sinks(**_: Any) -> list[CheckMessage]:
+    """Report streams of events in the environment that cannot be read."""
+    try:
+        load_sinks()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint="docs/streams.md describes the URL of each kind.", id="mercury.E012")]
     return []
 
 
@@ -320,7 +330,7 @@ def refuse_start(addresses: Iterable[str] = ()) -> None:
     listening = [address for address in by_network if not _is_loopback(address.rpartition(":")[0])]
     if listening and not unsafe:
         unsafe = _list_unsafe_settings(f"The server listens on {', '.join(listening)}")
-    if found := [*check_values(), *check_accounts(), *unsafe]:
+    if found := [*check_values(), *check_accounts(), *check_sinks(), *unsafe]:
         raise ImproperlyConfigured("\n".join(f"{message.msg} {message.hint}" for message in found))
 
 

@@ -50,8 +50,8 @@ class Relay:
     def run_pass(self) -> Published:
         """Publish the next group of events, if this process holds the lease. Returns at once if there is none."""
         until = self._settled.advance()
-        row = self._lease(until)
-        if row is None or row.paused_at is not None:
+        row = self._lease(until) if until is not None else None
+        if until is None or row is None or row.paused_at is not None:
             return Published()
         events = outbox.read(row.position, until, limit=GROUP)
         if not events:
@@ -78,10 +78,8 @@ class Relay:
         now = database_clock.now()
         row = EventSink.objects.filter(name=self._config.name).first()
         if row is None:
-            if until:
-                EventSink.objects.bulk_create(
-                    [EventSink(name=self._config.name, position=until, created_at=now)], ignore_conflicts=True
-                )
+            first = EventSink(name=self._config.name, position=until, created_at=now)
+            EventSink.objects.bulk_create([first], ignore_conflicts=True)
             return None
         if row.leader == self._process and row.leased_until is not None and row.leased_until > now + RENEWED:
             return row

@@ -21,7 +21,7 @@ _WRITERS = """
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND relation = 'mails_event'::regclass
 """
-_LAST_ID = "SELECT last_value FROM {sequence}"
+_LAST_ID = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}"
 MOST_LOOKS = 64  # that wait for their writers; more would only be finer
 
 
@@ -29,13 +29,13 @@ class SettledEvents:
     """The settled events, as this process knows them. Fit for several threads, each with its own connection."""
 
     def __init__(self) -> None:
-        self._last = 0
+        self._last: int | None = None
         self._looks: deque[tuple[int, frozenset[str]]] = deque()  # the last id then, and who was writing then
         self._lock = threading.Lock()
         self._sequence = ""
 
-    def advance(self) -> int:
-        """Return an id up to which all events are settled; two small queries on PostgreSQL, one on SQLite.
+    def advance(self) -> int | None:
+        """Return an id up to which all events are settled, None if none is known yet: two small queries, one on SQLite.
 
         It lags behind the newest event by the transactions in progress. Call it in no transaction: its own event must not
         count as settled before it commits.
@@ -45,13 +45,13 @@ class SettledEvents:
         last = self._read_last_id()  # before the writers: one that begins in between draws a later id
         writers = _read_writers()
         with self._lock:
-            if last < self._last:  # another server has taken over, without the last commits of the one before
-                self._last = 0
+            if self._last is not None and last < self._last:  # another server took over without the last commits
+                self._last = None
                 self._looks.clear()
             if len(self._looks) < MOST_LOOKS:
                 self._looks.append((last, writers))
             while self._looks and not self._looks[0][1] & writers:
-                self._last = max(self._last, self._looks.popleft()[0])
+                self._last = max(self._last or 0, self._looks.popleft()[0])
             return self._last
 
     def _read_last_id(self) -> int:

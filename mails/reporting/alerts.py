@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from mails.reporting import account_alerts, recent_failures
+from mails.reporting import account_alerts, recent_failures, sink_alerts
 from mails.reporting.account_alerts import Alert
 from mails.reporting.recent_failures import FailedEmails
 from mails.reporting.system_status import QueueStatus, SystemStatus
@@ -48,6 +48,8 @@ ORDER = (
     "oldest_unsent",
     "breaker_forced_closed",
     "sandbox_fault",
+    "sink_behind",
+    "sink_rejected",
     "figures_late",
 )
 
@@ -76,6 +78,7 @@ def find_alerts(status: SystemStatus) -> list[Alert]:
         *_check_rejected(status),
         *_check_held(status),
         *_check_expired(status),
+        *sink_alerts.find_sink_alerts(status.sinks),
     ]
     return sorted(found, key=lambda alert: (alert.tone != "bad", ORDER.index(alert.code)))
 

@@ -17,8 +17,9 @@ from mails import pauses, queue_settings
 from mails.dispatch import wake
 from mails.dispatch.due import due_routes, routes
 from mails.models import Mail, Pause, Worker
-from mails.reporting import recent_failures, rollups, statistics, systemic_refusals
+from mails.reporting import recent_failures, rollups, sink_status, statistics, systemic_refusals
 from mails.reporting.recent_failures import RECENT, RecentFailures
+from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics
 from mails.states import DUE, LEASED, WORKER_SILENCE, HoldReason, Level, Status
 from mercury.lib.database import database_clock
@@ -142,6 +143,7 @@ class SystemStatus:
     sending_paused_at: dt.datetime | None = None
     expired_since: dt.datetime | None = None  # when the first of the expired emails expired
     failures: RecentFailures = recent_failures.NO_RECENT_FAILURES
+    sinks: Sequence[SinkStatus] = ()
 
     @property
     def alive(self) -> list[WorkerStatus]:
@@ -193,6 +195,7 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         sending_paused_at=paused.all_sending.paused_at if paused.all_sending else None,
         expired_since=gone["first"],
         failures=recent_failures.read_recent_failures(now, recent),
+        sinks=sink_status.list_sinks(now),
     )
 
 

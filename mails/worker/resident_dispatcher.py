@@ -125,13 +125,14 @@ class Resident:
 
 def start(
     queues: Sequence[str], *, concurrency: int | None = None, each_minute: Callable[[Progress], None] | None = None
-) -> None:
-    """Start this process's resident dispatcher. It ends with the process, after the calls in progress."""
+) -> ResidentDispatcher:
+    """Start this process's resident dispatcher, and return it. It ends with the process, after the calls in progress."""
     dispatcher = ResidentDispatcher(queues, concurrency=concurrency, each_minute=each_minute)
     process_state.get(Resident).dispatcher = dispatcher
     dispatcher.start()
     wake.register_local(dispatcher.wake)
     atexit.register(stop)
+    return dispatcher
 
 
 def start_relays() -> None:

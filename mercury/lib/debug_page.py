@@ -9,6 +9,6 @@ class SecretsFilter(SafeExceptionReporterFilter):
     """Also hides the environment, and the URLs of accounts, databases and servers, for they hold passwords and keys."""
 
     hidden_settings = re.compile(
-        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|ENVIRON|PROVIDER|DATABASE|REDIS|QUEUES|DSN",
+        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|ENVIRON|PROVIDER|SINK|DATABASE|REDIS|QUEUES|DSN",
         re.IGNORECASE,
     )

@@ -101,6 +101,31 @@ def test_an_account_that_cannot_be_read_is_an_error(settings):
     assert "PROVIDER_RELAY" in error.msg
 
 
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("pigeon://coop", "not the URL of a sink"),
+        ("redis:", "there is no REDIS_URL"),
+        ("kafka://broker:9092", "no topic"),
+        ("kafka://user:secret@broker:9092/events?security=rot13", "security is none of"),
+        ("kinesis://", "names no stream"),
+        ("file://host/events.jsonl", "names no file"),
+        ("file:///events.jsonl?colour=red", "unknown option: colour"),
+        ("file:///events.jsonl?addresses=maybe", "neither true nor false"),
+    ],
+)
+def test_a_stream_that_cannot_be_read_is_an_error_that_shows_no_secret(settings, url, problem):
+    settings.MERCURY_ENVIRONMENT = {"EVENT_SINK_FIRST": url}
+    settings.REDIS_URL = ""
+
+    [error] = checks.check_sinks()
+
+    assert error.id == "mercury.E012"
+    assert error.msg.startswith("EVENT_SINK_FIRST: ")
+    assert problem in error.msg
+    assert "secret" not in error.msg
+
+
 @pytest.mark.django_db
 def test_a_real_installation_is_silent(a_real_installation):
     assert [*checks.check_hosts(), *checks.check_production(), *checks.check_accounts_in_use()] == []

@@ -8,6 +8,7 @@ from mails.dispatch.heartbeat import HEARTBEAT
 from mails.reporting import statistics
 from mails.reporting.account_alerts import Alert
 from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
+from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics, Durations, MailStatistics, Point
 from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus, SystemStatus, WorkerStatus
 from mails.states import WORKER_SILENCE
@@ -248,6 +249,27 @@ class RecentFailuresSerializer(DataclassSerializer):
         }
 
 
+class SinkStatusSerializer(DataclassSerializer):
+    """A sink of events."""
+
+    class Meta:
+        dataclass = SinkStatus
+        help_texts = {
+            "name": "Its name, from `EVENT_SINK_<NAME>`.",
+            "state": "`publishing`, `paused`, `failing` or `stopped` (no worker publishes to it).",
+            "backlog": "About how many events it lacks.",
+            "oldest": "Age in seconds of the first event that it lacks; null if it lacks none.",
+            "published": "Events published since it was first used.",
+            "published_at": "When it accepted the last one.",
+            "error": "Why it accepts none now; empty if it does.",
+            "failing_since": "Since when it accepts none.",
+            "paused_by": "Who paused it; empty if it is not paused.",
+            "paused_at": "Since when it is paused.",
+            "leader": "The process that publishes to it.",
+            "rejected": "Events that it refused for good.",
+        }
+
+
 class SystemStatusSerializer(DataclassSerializer):
     """The system status."""
 
@@ -271,6 +293,7 @@ class SystemStatusSerializer(DataclassSerializer):
             "sending_paused_at": "Since when all sending is paused.",
             "expired_since": "When the first of the expired emails expired.",
             "failures": "Recent failures.",
+            "sinks": "Sinks of events.",
         }
 
 

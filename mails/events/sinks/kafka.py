@@ -28,6 +28,7 @@ class KafkaSink:
             "linger.ms": 5,
             "client.id": "mercury",
             "error_cb": self._note_error,
+            "log_level": 2,  # on standard error: the worker's log has what matters
         }
         self._producer: Producer | None = None
         self._error = ""  # what the client library said last
@@ -46,8 +47,9 @@ class KafkaSink:
             self.close()
             raise SinkUnavailable(_describe(error)) from error
         if failed or left:
+            reason = failed[0] if failed else self._error or f"no answer within {TIMEOUT:g} s"
             self.close()  # what is still in its queue must not be sent behind what follows
-            raise SinkUnavailable(failed[0] if failed else self._error or f"no answer within {TIMEOUT:g} s")
+            raise SinkUnavailable(reason)
         return refused
 
     def _note_error(self, error: KafkaError) -> None:

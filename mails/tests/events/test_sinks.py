@@ -118,7 +118,7 @@ def test_redis_that_is_away_makes_the_sink_unavailable():
 @pytest.fixture(scope="module")
 def brokers() -> Iterator[str]:
     """The address of librdkafka's own mock cluster, which speaks Kafka's protocol."""
-    cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "unused"})
+    cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "unused", "log_level": 2})
     metadata = cluster.list_topics(timeout=10)
     yield ",".join(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
     cluster.flush(1)

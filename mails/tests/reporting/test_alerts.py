@@ -8,6 +8,7 @@ import pytest
 from mails.dispatch.quarantine import POISON_CLAIMS
 from mails.reporting import alerts
 from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
+from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics, Durations
 from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus, SystemStatus, WorkerStatus
 from mails.states import HoldReason
@@ -103,7 +104,26 @@ WELL = SystemStatus(
     counted_until=NOON - dt.timedelta(seconds=25),
 )
 
+SINK = SinkStatus(
+    name="kafka",
+    state="publishing",
+    backlog=1200,
+    oldest=301.0,
+    published=7,
+    published_at=NOON,
+    error="",
+    failing_since=None,
+    paused_by="",
+    paused_at=None,
+    leader="one",
+    rejected=0,
+)
 CASES = [
+    ({"sinks": [SINK]}, "sink_behind", "kafka"),
+    ({"sinks": [replace(SINK, state="failing", error="no broker")]}, "sink_behind", "kafka"),
+    ({"sinks": [replace(SINK, state="paused", paused_by="hermes", paused_at=NOON)]}, "sink_behind", "kafka"),
+    ({"sinks": [replace(SINK, state="stopped")]}, "sink_behind", "kafka"),
+    ({"sinks": [replace(SINK, oldest=1.0, rejected=1)]}, "sink_rejected", "kafka"),
     ({"sending_paused_by": "hermes"}, "sending_paused", ""),
     ({"workers": []}, "no_worker", ""),
     ({"workers": [replace(WORKER, alive=False, seen_at=NOON - dt.timedelta(minutes=3))]}, "no_worker", ""),

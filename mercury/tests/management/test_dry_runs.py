@@ -11,7 +11,7 @@ from django.utils import timezone
 from mails.access import api_keys
 from mails.actions import apply, pausing
 from mails.lifecycle.action_requests import ActionRequest
-from mails.models import Mail
+from mails.models import EventSink, Mail
 from mails.queues import QueueName
 from mails.states import Action, Actor
 from mails.tests.builders import HERA, ZEUS, a_mail
@@ -55,6 +55,11 @@ EXAMPLES = {
     ("send",): ["--from", ZEUS, "--to", HERA],
     ("resolve",): [MAIL, "--sent"],
     ("setup",): [],
+    ("replay",): ["file", "--since", "1h"],
+    ("streams", "pause"): ["file"],
+    ("streams", "rejected"): ["file", "--clear"],
+    ("streams", "remove"): ["file"],
+    ("streams", "resume"): ["file"],
     ("sweep",): [],
 }
 
@@ -94,7 +99,7 @@ def everything():
 
 
 @pytest.mark.parametrize("form", list(dry_runs()), ids=" ".join)
-def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mail):
+def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mail, settings):
     assert form in EXAMPLES, f"give `manage.py {' '.join(form)}` a line in EXAMPLES"
     key, _ = api_keys.create("till", scopes=[api_keys.Scope.MAILS_SEND], senders=["*"])
     if form == ("providers", "remove"):
@@ -106,6 +111,9 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
     if form == ("resume",):
         pausing.pause_sending(QueueName.BULK, by=Actor.COMMAND)
     names = {PREFIX: key.prefix, MAIL: str(mail.pk)}
+    if form[0] in {"replay", "streams"}:
+        settings.MERCURY_ENVIRONMENT = {"EVENT_SINK_FILE": "file:///nowhere/events.jsonl"}
+        EventSink.objects.create(name="file", position=0, created_at=timezone.now())
     if form == ("links", "revoke"):
         names[LINK] = str(a_link().pk)
     before = everything()
