@@ -21,7 +21,7 @@ class Command(commands.MercuryCommand):
 
     help = (
         "Publish the events of a period to a sink once more, with the same ids, so that consumers recognize those they have. "
-        "The sink's variable must be set in this terminal. The relay goes on meanwhile."
+        "The sink's variable must be set in this terminal. The relay goes on at the same time."
     )
     makes_changes = True
 

@@ -1,6 +1,7 @@
 """The documents of docs/ describe the events as they are published."""
 
 import json
+import re
 import uuid
 from pathlib import Path
 
@@ -32,8 +33,10 @@ def test_the_schema_describes_every_event_of_an_email(olympus, addresses):
         assert document["data"].keys() <= SCHEMA["properties"]["data"]["properties"].keys()
 
 
-def test_the_schema_knows_every_type():
-    assert SCHEMA["properties"]["type"]["enum"] == list(cloud_events.TYPES)
+def test_the_schema_allows_every_type():
+    pattern = re.compile(SCHEMA["properties"]["type"]["pattern"])
+
+    assert [name for name in cloud_events.TYPES if not pattern.search(name)] == []
 
 
 @pytest.mark.parametrize(
