@@ -5,7 +5,8 @@ import hashlib
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -95,8 +96,13 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, GivenFile):
         return _leave_out_empty(value.identity)
     if is_dataclass(value) and not isinstance(value, type):
-        return _leave_out_empty(asdict(value))
+        return _leave_out_empty({name: getattr(value, name) for name in _list_fields(type(value))})
     raise TypeError
+
+
+@lru_cache(maxsize=64)
+def _list_fields(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def _leave_out_empty(values: Mapping[str, Any]) -> dict[str, Any]:
