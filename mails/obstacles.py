@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +16,7 @@ from django.db.models import Count
 from mails import pauses
 from mails.models import Mail, Pause, Worker
 from mails.pauses import ActivePauses
-from mails.states import DUE, LEASED, WORKER_SILENCE
+from mails.states import DUE, LEASED, WORKER_SILENCE, RecipientState
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_moment
 from providers.accounts import registry
@@ -24,8 +25,16 @@ from providers.health import rate_limit
 from providers.kinds.capabilities import read_needs
 from providers.models import AccountSource
 from providers.routing.choose import choose
-from providers.routing.rules import NO_TRAITS, AccountEvaluation, AccountLoad, Route, RoutingConstraint
+from providers.routing.rules import (
+    NO_TRAITS,
+    AccountEvaluation,
+    AccountLoad,
+    Route,
+    RoutingConstraint,
+    measure_allowances,
+)
 
+_UNTIL = re.compile(" until |; next at ")  # what follows in a note is `until`
 NAMED_AT_MOST = 8  # accounts in a sentence
 
 
@@ -142,9 +151,16 @@ class SendingConditions:
             for candidate in self.candidates
             if candidate.config.rate
         }
+        allowances = measure_allowances(self.candidates, self.now)
         choice = choose(
             self.candidates,
-            AccountLoad(now=self.now, in_flight=self.in_flight, permits=permits),
+            AccountLoad(
+                now=self.now,
+                in_flight=self.in_flight,
+                permits=permits,
+                allowances=allowances,
+                recipients=_count_open_recipients(mail) if allowances else 1,
+            ),
             draw=0.0,
             route=route,
         )
@@ -175,6 +191,10 @@ def find_obstacles(mail: Mail) -> Obstacles:
     return SendingConditions.load().find_obstacles(mail) if mail.status in {*DUE, *LEASED} else NO_OBSTACLES
 
 
+def _count_open_recipients(mail: Mail) -> int:
+    return sum(recipient.state == RecipientState.PENDING for recipient in mail.recipients.all())
+
+
 def _find_unused_sandboxes(candidates: Sequence[Candidate]) -> set[str]:
     """Return the default sandboxes, if there are other accounts: then nobody expects email to go there."""
     default = {candidate.config.name for candidate in candidates if candidate.source == AccountSource.DEFAULT}
@@ -185,7 +205,7 @@ def _build_account_obstacle(account: AccountEvaluation, now: dt.datetime) -> Acc
     lasts = account.until is not None and (account.until - now).total_seconds() > 2
     if lasts:
         return AccountObstacle(
-            account=account.account, reason=account.note.partition(" until ")[0], until=account.until
+            account=account.account, reason=_UNTIL.split(account.note, maxsplit=1)[0], until=account.until
         )
     reason = f"{account.note}, {account.remedy}" if account.remedy else account.note
     return AccountObstacle(account=account.account, reason=reason)

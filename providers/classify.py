@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 from providers.outbound_hosts import HostNotAllowed
-from providers.outcomes import Cause, FailureClass, NotAttempted, Refused, Unknown
+from providers.outcomes import Cause, FailureClass, NotAttempted, Refused, Unknown, UsedUpQuota
 from providers.reply_words import (
     ACCOUNT_TOPICS,
     DEFAULT_WAIT,
@@ -19,6 +19,7 @@ from providers.reply_words import (
     HOURLY_WAIT,
     MAX_WAIT,
     Topic,
+    find_quota_period,
     find_stated_wait,
     find_topic,
 )
@@ -28,6 +29,8 @@ from providers.reply_words import (
 _ACCOUNT_STATUSES = frozenset({401, 402, 403, 404, 405, 406, 407, 410, 411, 414, 415, 431, 451})
 _PASSING_STATUSES = frozenset({409, 421, 423, 425})  # 4xx that say "not now"
 _RATE_TOPICS = frozenset({Topic.RATE, Topic.HOURLY, Topic.CONNECTIONS})
+_QUOTA_STATUSES = frozenset({402, 429})  # that a proxy does not invent
+_MAX_RESET = 32 * 86_400.0  # seconds until a quota is free again: those of a month
 _EPOCH = 1e9  # more seconds than this are a moment since 1970, as some providers write it
 
 # Errors of this machine, which say nothing about an account. EHOSTUNREACH is missing: the other machine may be off.
@@ -90,7 +93,16 @@ def judge_status(
         status_code=status,
         retry_after=asked,
         at_capacity=at_capacity,
+        used_up=find_used_up(retry_after, reason, now=now)
+        if failure is FailureClass.ACCOUNT and about is Topic.QUOTA and (is_documented or status in _QUOTA_STATUSES)
+        else None,
     )
+
+
+def find_used_up(retry_after: str | None, reason: str, *, now: dt.datetime) -> UsedUpQuota:
+    """Return which quota a refusal about a quota says is used up, and when it is free again if that is said."""
+    seconds = _parse_seconds(retry_after or "", now) or find_stated_wait(reason)
+    return UsedUpQuota(period=find_quota_period(reason), resets_in=min(seconds, _MAX_RESET) if seconds else None)
 
 
 def _classify_status(status: int, about: Topic | None, *, trust_500: bool, is_documented: bool) -> FailureClass | None:

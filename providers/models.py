@@ -34,6 +34,14 @@ class Account(models.Model):
     trust_500 = models.BooleanField(
         default=False, help_text="On HTTP 500: treat the email as not sent.", verbose_name="treat HTTP 500 as not sent"
     )
+    daily_quota = models.PositiveIntegerField(null=True, blank=True, help_text="A day at most; empty = no limit.")
+    monthly_quota = models.PositiveIntegerField(null=True, blank=True, help_text="A month at most; empty = no limit.")
+    quota_spread = models.BooleanField(
+        null=True, blank=True, help_text="Each day gets an equal share of what is left of the month."
+    )
+    quota_zone = models.CharField(max_length=64, default="UTC", help_text="Time zone in which a day begins.")
+    quota_month_day = models.PositiveSmallIntegerField(default=1, help_text="Day on which a month begins, 1 to 28.")
+    warm_up = models.CharField(max_length=1000, blank=True, help_text="First day and ramp; see providers.quotas.")
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -84,6 +92,13 @@ class Breaker(models.Model):
     )
     call_limit_until = models.DateTimeField(null=True, help_text="The learned limit is not raised before this time.")
     next_call_at = models.DateTimeField(null=True, help_text="Rate limit: when the next request is free (GCRA).")
+    quota_day = models.DateField(null=True, help_text="The provider's day that is counted.")
+    quota_day_used = models.PositiveIntegerField(default=0)
+    quota_month = models.DateField(null=True, help_text="First day of the provider's month that is counted.")
+    quota_month_used = models.PositiveIntegerField(default=0)
+    out_of_quota_since = models.DateTimeField(null=True, help_text="When the provider said that a quota is used up.")
+    out_of_quota_until = models.DateTimeField(null=True, help_text="null: until an operator opens the account.")
+    out_of_quota_reason = models.CharField(max_length=200, blank=True, help_text="The provider's words.")
     last_failure = models.CharField(max_length=200, blank=True)
     last_failure_at = models.DateTimeField(null=True)
 

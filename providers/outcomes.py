@@ -17,6 +17,22 @@ class FailureClass(TextChoices):
     LOCAL = "local", "Error of this machine"  # no descriptors, no memory, no network: not about any account
 
 
+class QuotaPeriod(Enum):
+    """The period of a quota that a provider says is used up."""
+
+    DAY = "day"
+    MONTH = "month"
+    UNKNOWN = "unknown"  # no period is named, or it is credit that somebody has to buy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedUpQuota:
+    """A provider's own answer that a quota is used up. `resets_in`: seconds, if the answer says when it is free again."""
+
+    period: QuotaPeriod
+    resets_in: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientRefusal:
     """One recipient that the provider refused while it accepted others."""
@@ -52,6 +68,7 @@ class Refused:
     refused: tuple[RecipientRefusal, ...] = field(default=())  # if each recipient got its own answer
     at_capacity: bool = False  # the account accepts no more concurrent calls; nothing else is wrong
     calls_at_once: int = 0  # with at_capacity: its connections at that time, 0 if unknown
+    used_up: UsedUpQuota | None = None  # the account gets no more calls until that quota is free again
     repeat_in: float | None = (
         None  # seconds; it is still busy with an earlier request that had the same idempotency key
     )

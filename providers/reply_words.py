@@ -7,6 +7,8 @@ those that ask to wait come before those that end an email.
 import re
 from enum import Enum
 
+from providers.outcomes import QuotaPeriod
+
 MAX_WAIT = 15 * 60.0  # seconds; a provider that asks for more is called again after that
 DEFAULT_WAIT = 30.0  # seconds, if a limit does not say how long
 EARLIER_WAIT = 5.0  # for an earlier request with the same key to end
@@ -284,6 +286,17 @@ def find_topic(text: str) -> Topic | None:
     """Return the topic of the words, None if they match none."""
     words = " ".join(_NAMES.sub(" ", text).split())
     return next((topic for topic, pattern in _TOPICS if pattern.search(words)), None)
+
+
+_MONTH = re.compile(r"\bmonth(?:ly)?\b|\b30[- ]?days?\b", re.IGNORECASE)
+_DAY = re.compile(r"\bdaily\b|\b(?:per|a|each|this|of the) day\b|\btoday\b|\b24[- ]?(?:h\b|hours?)", re.IGNORECASE)
+
+
+def find_quota_period(text: str) -> QuotaPeriod:
+    """Return the period of the quota that the words say is used up; the shorter one if they name both."""
+    if _DAY.search(text.replace("_", " ")):
+        return QuotaPeriod.DAY
+    return QuotaPeriod.MONTH if _MONTH.search(text.replace("_", " ")) else QuotaPeriod.UNKNOWN
 
 
 def find_stated_wait(text: str) -> float | None:

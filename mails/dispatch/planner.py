@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from django.db import Error, transaction
 
@@ -85,7 +86,9 @@ class Planner:
         """Record the steps, and return the ids of the emails that took theirs."""
         record = writer.record_each if one_by_one else writer.record
         with selection.reserve():
-            return record([plan.step for plan in plans])
+            won = record([plan.step for plan in plans])
+            selection.give_back([plan.call for plan in plans if plan.call and plan.step.mail_id not in won])
+            return won
 
     @contextmanager
     def until_confirmed(self, plans: Sequence[StepPlan]) -> Iterator[None]:
@@ -124,6 +127,8 @@ def must_decide(draft: StepDraft, choice: RoutingDecision) -> bool:
     """Return True if a due email that no account can take now cannot just stay as it is. See `allotment`."""
     if draft.mail.route.is_cut or not choice.can_carry:
         return True
+    if choice.is_too_much:
+        return True  # other emails of its route may still go: it must not be claimed again and again
     if must_repeat(draft.mail.unanswered, draft.mail.delivery_guarantee):
         return True  # its route does not say which account it waits for
     return retry_policy.must_decide(draft.state.failure_classes, may_wait=choice.free_at is not None)
@@ -139,21 +144,21 @@ def choose_account(draft: StepDraft, selection: AccountSelection, *, first: bool
         route = replace(route, tried=tried)
     probes = mail.route_name in selection.may_probe or draft.state.failure_class != FailureClass.RECIPIENT
     earlier, constraint = mail.unanswered, route.constraint
+    ask = partial(selection.choose, first=first, probes=probes, queue=mail.queue, recipients=len(mail.open_recipients))
     if earlier is None:
-        return selection.choose(route, first=first, probes=probes, queue=mail.queue)
+        return ask(route)
     if _is_repeatable(draft, selection):
-        repeating = replace(route, constraint=replace(constraint, repeated_by=earlier.account))
-        same = selection.choose(repeating, first=first, probes=probes, queue=mail.queue)
+        same = ask(replace(route, constraint=replace(constraint, repeated_by=earlier.account)))
         if same.candidate is not None:
             return replace(same, why=REPEATED.format(repeats.get_first_attempt(earlier.key_scope)))
         if must_repeat(earlier, mail.delivery_guarantee):
             return same
     elif earlier.account not in tried:
         others = replace(route, constraint=replace(constraint, unanswered_by=earlier.account))
-        elsewhere = selection.choose(others, first=first, probes=probes, queue=mail.queue)
+        elsewhere = ask(others)
         if elsewhere.candidate is not None:
             return elsewhere
-    return selection.choose(route, first=first, probes=probes, queue=mail.queue)
+    return ask(route)
 
 
 def _is_repeatable(draft: StepDraft, selection: AccountSelection) -> bool:

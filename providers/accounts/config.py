@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from providers.quotas.rules import NO_QUOTA, QuotaRules
+
 MAX_WEIGHT = 10_000
 MAX_PRIORITY = 100
 
@@ -22,6 +24,7 @@ class AccountConfig:
     weight: int = 1  # share of the weighted draw; 0 is never drawn
     priority: int = 1  # the lowest number goes first: accounts of the next take email when none of it can
     rate: float | None = None  # calls a second, None = no limit
+    quota: QuotaRules = NO_QUOTA  # a day and a month
     trust_500: bool = False  # True: this provider's 500 is known to mean "not sent"
 
     @property

@@ -19,9 +19,11 @@ from providers.accounts.config import MAX_PRIORITY, MAX_WEIGHT, AccountConfig
 from providers.kinds.base import AccountUrl, OptionsInvalid, ProviderKind
 from providers.kinds.catalog import KINDS
 from providers.kinds.options import clean_options
+from providers.quotas.rules import FIELDS as QUOTA_FIELDS
+from providers.quotas.rules import QuotaInvalid, build_rules, read_texts
 
 PREFIX = "PROVIDER_"
-_COMMON = ("weight", "priority", "rate", "trust_500")  # parameters of every URL
+_COMMON = ("weight", "priority", "rate", "trust_500", *QUOTA_FIELDS)  # parameters of every URL
 _SCHEMES = {scheme: kind for kind in KINDS.values() for scheme in kind.schemes}
 _VARIABLES = frozenset(name for kind in KINDS.values() for name in kind.variables)
 
@@ -184,9 +186,10 @@ def _build_account(
             weight=weight,
             priority=priority,
             rate=limit.per_second if limit else None,
+            quota=build_rules(read_texts({name: common[name] for name in QUOTA_FIELDS if name in common})),
             trust_500=_read_switch("trust_500", common.get("trust_500") or "false"),
         )
-    except (OptionsInvalid, ValueError) as error:
+    except (OptionsInvalid, QuotaInvalid, ValueError) as error:
         raise ImproperlyConfigured(f"{variable}: {error}") from None
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -18,7 +19,10 @@ from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
 from providers.accounts.options import encrypt_options, find_new_options, get_options
 from providers.accounts.registry import DEFAULT_SANDBOXES, build_default_sandboxes, is_used, mark_sandboxes_changed
 from providers.models import Account, AccountSource, Breaker
+from providers.quotas.rules import FIELDS as QUOTA_FIELDS
+from providers.quotas.rules import QuotaInvalid, build_rules, list_values
 
+NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -30,15 +34,18 @@ def register(
     weight: int = 1,
     priority: int = 1,
     rate: float | None = None,
+    quota: Mapping[str, Any] = NO_CHANGES,
     trust_500: bool = False,
     enabled: bool = True,
     by: str,
 ) -> Account:
     """Store a new account, its options encrypted, with a closed breaker and a line of history.
 
+    `quota`: values of `quotas.rules.FIELDS`; an absent one has its default.
+
     Raises AccountInvalid, which names each invalid field.
     """
-    errors = _check_name(name) | _check_numbers(weight, rate, priority)
+    errors = _check_name(name) | _check_numbers(weight, rate, priority) | _check_quota(quota)
     stored = encrypt_options(kind, options, errors)
     try:
         with transaction.atomic():
@@ -51,6 +58,7 @@ def register(
                 rate=rate,
                 trust_500=trust_500,
                 enabled=enabled,
+                **list_values(build_rules(quota)),
             )
             Breaker.objects.create(account=account)
             history.record(account, by=by, what=_describe_registration(name), act=Act.REGISTER)
@@ -68,12 +76,15 @@ def update(
     weight: int | None = None,
     priority: int | None = None,
     rate: float | None = None,
+    quota: Mapping[str, Any] = NO_CHANGES,
     trust_500: bool | None = None,
     enabled: bool | None = None,
     no_rate: bool = False,
     why: str = "",
 ) -> Account:
     """Change the given fields, with a line of history that ends with `why`; `no_rate` removes the rate limit.
+
+    `quota`: the values of `quotas.rules.FIELDS` to change; None removes one.
 
     Options that are not named stay as they are, and so does a secret given as `list_shown_options` shows it. Raises
     AccountInvalid, which names each invalid field; AccountChangeNotAllowed for options that come from the environment,
@@ -95,6 +106,11 @@ def update(
             "changes nothing. Add a sandbox account of your own to use one together with the others."
         )
     errors = _check_numbers(*(changed.get(name, getattr(account, name)) for name in ("weight", "rate", "priority")))
+    wanted_quota = {name: getattr(account, name) for name in QUOTA_FIELDS} | dict(quota)
+    errors |= _check_quota(wanted_quota)
+    if quota and not errors:
+        new_quota = list_values(build_rules(wanted_quota))
+        changed |= {name: value for name, value in new_quota.items() if value != getattr(account, name)}
     changes = [_describe_change(field, getattr(account, field), value) for field, value in changed.items()]
     new_options = find_new_options(account, options or {})
     if new_options:
@@ -162,6 +178,14 @@ def _check_numbers(weight: int, rate: float | None, priority: int) -> dict[str, 
     return errors
 
 
+def _check_quota(quota: Mapping[str, Any]) -> dict[str, str]:
+    try:
+        build_rules(quota)
+    except QuotaInvalid as error:
+        return error.errors
+    return {}
+
+
 def _describe_change(field: str, before: Any, after: Any) -> str:
     """Return the words for a changed field in the history."""
     match field:
@@ -171,8 +195,16 @@ def _describe_change(field: str, before: Any, after: Any) -> str:
             return "HTTP 500 means “not sent”" if after else "HTTP 500 leaves the outcome unknown"
         case "rate":
             return f"limit {_describe_rate(before)} → {_describe_rate(after)}"
-        case _:
+        case "weight" | "priority":
             return f"{field} {before} → {after}"
+        case _:  # a quota
+            return f"{field.replace('_', ' ')} {_describe_quota(before)} → {_describe_quota(after)}"
+
+
+def _describe_quota(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value in (None, "") else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _describe_rate(rate: float | None) -> str:

@@ -3,6 +3,8 @@
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import structlog
 from django.db import transaction
@@ -18,6 +20,8 @@ from providers.health.breaker import BreakerSnapshot
 from providers.health.refusal_runs import RefusalRunSnapshot
 from providers.kinds.catalog import KINDS
 from providers.models import Account, AccountSource, Breaker
+from providers.quotas.rules import FIELDS as QUOTA_FIELDS
+from providers.quotas.rules import NO_QUOTA, QuotaInvalid, QuotaRules, build_rules, list_values
 
 log = structlog.get_logger(__name__)
 
@@ -135,7 +139,7 @@ def _differs(row: Account, config: AccountConfig) -> bool:
 
 
 def _build_candidate(row: Account, *, real_exists: bool) -> Candidate:
-    options = get_options(row)
+    options, quota = get_options(row), read_quota(row)
     config = AccountConfig(
         name=row.name,
         kind=row.kind,
@@ -143,6 +147,7 @@ def _build_candidate(row: Account, *, real_exists: bool) -> Candidate:
         weight=row.weight,
         priority=row.priority,
         rate=row.rate,
+        quota=quota or NO_QUOTA,
         trust_500=row.trust_500,
     )
     if hasattr(row, "failure_mode"):
@@ -151,12 +156,26 @@ def _build_candidate(row: Account, *, real_exists: bool) -> Candidate:
         id=row.pk,
         config=config,
         enabled=row.enabled and not (row.source == AccountSource.DEFAULT and real_exists),
-        configured=(options is not None or _may_be_elsewhere(row)) and row.kind in KINDS,
+        configured=(options is not None or _may_be_elsewhere(row)) and row.kind in KINDS and quota is not None,
         breaker=BreakerSnapshot.from_row(row.breaker),
         source=row.source,
         refusals=RefusalRunSnapshot.from_row(row.refusal_run) if hasattr(row, "refusal_run") else None,
         version=row.updated_at,
     )
+
+
+def read_quota(row: Account) -> QuotaRules | None:
+    """Return the account's quotas; None if this process cannot read them, such as a time zone that it does not know."""
+    return _build_quota(*(getattr(row, name) for name in QUOTA_FIELDS))
+
+
+@lru_cache(maxsize=1024)
+def _build_quota(*values: Any) -> QuotaRules | None:
+    try:
+        return build_rules(dict(zip(QUOTA_FIELDS, values, strict=True)))
+    except QuotaInvalid as error:
+        log.warning("quota_not_read", error=str(error))
+        return None
 
 
 def _may_be_elsewhere(row: Account) -> bool:
@@ -173,6 +192,7 @@ def _build_row(config: AccountConfig) -> Account:
         priority=config.priority,
         rate=config.rate,
         trust_500=config.trust_500,
+        **list_values(config.quota),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mercury.lib import durations
 from providers.models import Breaker, BreakerMode, BreakerState
+from providers.quotas.allowance import QuotaUse
 
 FAILURE_LIMIT = 5  # provider failures within the window that open it …
 
@@ -64,8 +65,41 @@ class BreakerSnapshot:
     call_limit: int | None = None
     call_limit_until: dt.datetime | None = None
     next_call_at: dt.datetime | None = None
+    quota_day: dt.date | None = None
+    quota_day_used: int = 0
+    quota_month: dt.date | None = None
+    quota_month_used: int = 0
+    out_of_quota_since: dt.datetime | None = None
+    out_of_quota_until: dt.datetime | None = None
+    out_of_quota_reason: str = ""
     last_failure: str = ""
     last_failure_at: dt.datetime | None = None
+
+    @property
+    def quota_use(self) -> QuotaUse:
+        """Return what the account has sent in the day and the month that are counted."""
+        return QuotaUse(
+            day=self.quota_day,
+            day_used=self.quota_day_used,
+            month=self.quota_month,
+            month_used=self.quota_month_used,
+        )
+
+    def count_quota(self, use: QuotaUse) -> "BreakerSnapshot":
+        """Return the breaker with this use of the account's quotas."""
+        return dataclasses.replace(
+            self,
+            quota_day=use.day,
+            quota_day_used=use.day_used,
+            quota_month=use.month,
+            quota_month_used=use.month_used,
+        )
+
+    def is_out_of_quota(self, now: dt.datetime) -> bool:
+        """Return True if the provider said that a quota is used up, and neither its time nor an operator ended that."""
+        return self.out_of_quota_since is not None and (
+            self.out_of_quota_until is None or self.out_of_quota_until > now
+        )
 
     @classmethod
     def from_row(cls, row: Breaker) -> "BreakerSnapshot":
@@ -87,6 +121,15 @@ class Observation:
     limited_until: dt.datetime | None = None
     at_once: int = 0  # concurrent calls of the account
     at_capacity: bool = False  # it refused to have more
+    quota_end: "QuotaEnd | None" = None  # the provider said that a quota is used up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaEnd:
+    """A provider's answer that a quota is used up. `until`: None if it has to be opened by an operator."""
+
+    reason: str
+    until: dt.datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +148,8 @@ def check_permission(breaker: BreakerSnapshot, now: dt.datetime) -> CallPermissi
     """Return whether the breaker and the provider's own rate limit allow a call, and why."""
     if breaker.mode == BreakerMode.OPEN:
         return CallPermission(allowed=False, note="breaker forced open", remedy="until someone sets it to automatic")
+    if breaker.is_out_of_quota(now):
+        return _refuse_out_of_quota(breaker, now)
     if breaker.limited_until and breaker.limited_until > now:
         return CallPermission(
             allowed=False, note=f"asked to wait until {breaker.limited_until:%H:%M:%S}", until=breaker.limited_until
@@ -123,6 +168,19 @@ def check_permission(breaker: BreakerSnapshot, now: dt.datetime) -> CallPermissi
         case BreakerState.OPEN | BreakerState.HALF_OPEN:
             return CallPermission(allowed=True, note="breaker half-open, probe free", probe=True, slots=1)
     return _check_closed(breaker)
+
+
+def _refuse_out_of_quota(breaker: BreakerSnapshot, now: dt.datetime) -> CallPermission:
+    if breaker.out_of_quota_until is None:
+        return CallPermission(
+            allowed=False,
+            note="out of quota at the provider",
+            remedy="until someone opens it: manage.py providers open",
+        )
+    moment = durations.format_moment(breaker.out_of_quota_until, now)
+    return CallPermission(
+        allowed=False, note=f"out of quota at the provider until {moment}", until=breaker.out_of_quota_until
+    )
 
 
 def _check_closed(breaker: BreakerSnapshot) -> CallPermission:
@@ -148,7 +206,7 @@ def observe(breaker: BreakerSnapshot, observation: Observation, now: dt.datetime
         breaker.limited_until is None or observation.limited_until > breaker.limited_until
     ):
         breaker = dataclasses.replace(breaker, limited_until=observation.limited_until)
-    breaker = _learn_limit(breaker, observation, now)
+    breaker = _learn_limit(_end_quota(breaker, observation, now), observation, now)
     if observation.failures:
         breaker = dataclasses.replace(breaker, last_failure=observation.last_failure[:200], last_failure_at=now)
     if observation.epoch != breaker.epoch or breaker.mode != BreakerMode.AUTO:
@@ -160,11 +218,38 @@ def observe(breaker: BreakerSnapshot, observation: Observation, now: dt.datetime
             return close(breaker)
         case BreakerState.HALF_OPEN:  # the call was not made: the next process may probe
             return dataclasses.replace(breaker, probe_until=None)
-        case BreakerState.CLOSED if observation.limited_until:  # when the wait is over, not all calls may start at once
+        case BreakerState.CLOSED if (
+            observation.limited_until or observation.quota_end
+        ):  # when the wait is over, not all calls may start at once
             return dataclasses.replace(_count(breaker, observation, now), slots=SLOTS_AFTER_PROBE)
         case BreakerState.CLOSED:
             return _count(breaker, observation, now)
     return breaker
+
+
+def _end_quota(breaker: BreakerSnapshot, observation: Observation, now: dt.datetime) -> BreakerSnapshot:
+    """Note that the provider's quota is used up. A call that began before somebody opened the account says nothing."""
+    end = observation.quota_end
+    if end is None or observation.epoch != breaker.epoch:
+        return breaker
+    since = breaker.out_of_quota_since
+    if since is not None and breaker.is_out_of_quota(now):  # more refusals of the same quota: the longest wait counts
+        until = breaker.out_of_quota_until
+        if until is None or (end.until is not None and end.until <= until):
+            return breaker
+    return dataclasses.replace(
+        breaker,
+        out_of_quota_since=since if since is not None and breaker.is_out_of_quota(now) else now,
+        out_of_quota_until=end.until,
+        out_of_quota_reason=end.reason[:200],
+    )
+
+
+def open_again(breaker: BreakerSnapshot) -> BreakerSnapshot:
+    """Return the breaker of an account that may be called again, whatever its provider said about a quota."""
+    return dataclasses.replace(
+        breaker, epoch=breaker.epoch + 1, out_of_quota_since=None, out_of_quota_until=None, out_of_quota_reason=""
+    )
 
 
 def _learn_limit(breaker: BreakerSnapshot, observation: Observation, now: dt.datetime) -> BreakerSnapshot:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from mercury.lib.audit.models import Act
 from mercury.lib.database import database_clock
 from providers import history
-from providers.health.breaker import FIELDS, BreakerSnapshot, close
+from providers.health.breaker import FIELDS, BreakerSnapshot, close, open_again
 from providers.models import Account, Breaker, BreakerMode, BreakerState
 
 
@@ -29,7 +29,17 @@ def save(before: BreakerSnapshot, after: BreakerSnapshot, *, by: str, with_histo
         if with_history and after.state != before.state and after.state != BreakerState.HALF_OPEN:
             account = Account.objects.get(pk=before.account_id)
             history.record(account, by=by, what=_describe_change(before, after), state=after.state)
+        if with_history and after.out_of_quota_since not in (None, before.out_of_quota_since):
+            account = Account.objects.get(pk=before.account_id)
+            history.record(account, by=by, what=_describe_quota_end(after))
     return True
+
+
+def write_quota_use(breaker: BreakerSnapshot) -> None:
+    """Write what was given back of a quota, in the transaction that reserved it: the row is locked, so nobody else did."""
+    Breaker.objects.filter(account_id=breaker.account_id).update(
+        quota_day_used=breaker.quota_day_used, quota_month_used=breaker.quota_month_used
+    )
 
 
 def change(
@@ -67,6 +77,27 @@ def force(account_name: str, mode: BreakerMode, *, by: str, why: str = "") -> No
         history.record(account, by=by, what=history.add_note(words, why), state=state, act=Act.CHANGE)
 
 
+def open_account(account_name: str, *, by: str, why: str = "") -> bool:
+    """Open an account that its provider said is out of quota, with a line of history. Return False if it was open.
+
+    Raises Account.DoesNotExist. Answers to calls in progress no longer close it.
+    """
+    account = Account.objects.get(name=account_name)
+    now = database_clock.now()
+    was_open = True
+
+    def decide(breaker: BreakerSnapshot) -> BreakerSnapshot:
+        nonlocal was_open
+        was_open = not breaker.is_out_of_quota(now)
+        return breaker if was_open else open_again(breaker)
+
+    with transaction.atomic():
+        change(account.pk, decide, by=by, with_history=False)
+        if not was_open:
+            history.record(account, by=by, what=history.add_note("opened again", why), act=Act.CHANGE)
+    return not was_open
+
+
 def request_probe(account_name: str, *, by: str) -> None:
     """Let the next email probe an open breaker, with a line of history. Changes nothing if it is not open.
 
@@ -83,6 +114,12 @@ def request_probe(account_name: str, *, by: str) -> None:
     with transaction.atomic():
         change(account.pk, decide, by=by)
         history.record(account, by=by, what="probe requested", act=Act.CHANGE)
+
+
+def _describe_quota_end(breaker: BreakerSnapshot) -> str:
+    until = breaker.out_of_quota_until
+    words = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "until someone opens it"
+    return f"out of quota {words}: {breaker.out_of_quota_reason}"[:200]
 
 
 def _describe_change(before: BreakerSnapshot, after: BreakerSnapshot) -> str:

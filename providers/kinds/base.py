@@ -79,6 +79,10 @@ class ProviderKind:
     complete: Callable[[dict[str, Any]], Mapping[str, Any]] | None = (
         None  # options that others decide; or OptionsInvalid
     )
+    counts_recipients: bool = True  # its quotas count recipients; False: messages
+    is_quota_rolling: bool = (
+        False  # its day is the last 24 hours, so that some of a used up quota is free again each hour
+    )
     most_at_once: int | None = None  # concurrent calls of one account in one process, unless the account sets a limit
 
     def find_option(self, name: str) -> Option | None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from django.core.mail import EmailMessage
 
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients
+from providers.outcomes import QuotaPeriod
 from providers.reply_words import Topic
 
 
@@ -84,6 +85,10 @@ class HttpApi(ABC):
 
     def read_topic(self, answer: HttpAnswer) -> Topic | None:
         """Return what the provider's own error code says that an error is about; None: its words have to tell."""
+        return None
+
+    def read_quota_period(self, answer: HttpAnswer) -> QuotaPeriod | None:
+        """Return the period of a quota that the provider's own error code says is used up; None: its words have to tell."""
         return None
 
     def find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:

@@ -16,7 +16,8 @@ from providers.kinds.http_api import HttpAnswer, HttpRequest
 from providers.kinds.idempotency import make_key
 from providers.kinds.name_value_tags import build_tags
 from providers.kinds.rejected_recipients import RejectedRecipients, find_in_words
-from providers.reply_words import Topic
+from providers.outcomes import QuotaPeriod
+from providers.reply_words import Topic, find_quota_period
 
 _TOPICS = {
     "missing_api_key": Topic.AUTHENTICATION,
@@ -93,6 +94,11 @@ class ResendApi(AnymailApi):
     def read_topic(self, answer: HttpAnswer) -> Topic | None:
         """Return what the `name` of the error is about; that of an invalid request says nothing."""
         return _TOPICS.get(_read_error(answer)[0])
+
+    def read_quota_period(self, answer: HttpAnswer) -> QuotaPeriod | None:
+        """Return the period that the `name` of the error has: `daily_quota_exceeded`, `monthly_quota_exceeded`."""
+        period = find_quota_period(_read_error(answer)[0])
+        return period if period is not QuotaPeriod.UNKNOWN else None
 
     def find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
         """Return the recipients that a refusal is about. Resend names the field that is not valid, and sometimes the address."""

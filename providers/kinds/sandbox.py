@@ -28,4 +28,5 @@ SANDBOX = ProviderKind(
     ),
     options=(),
     schemes={"sandbox": _read_url},
+    counts_recipients=False,
 )

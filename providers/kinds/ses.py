@@ -216,4 +216,5 @@ SES = ProviderKind(
     ),
     schemes={"ses": _read_url},
     regions=REGIONS,
+    is_quota_rolling=True,
 )

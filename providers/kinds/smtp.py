@@ -61,5 +61,6 @@ SMTP = ProviderKind(
     ),
     complete=_complete,
     schemes={"smtp": _read_url, "smtps": _read_tls_url},
+    counts_recipients=False,
     most_at_once=32,
 )

@@ -53,6 +53,34 @@ class Migration(migrations.Migration):
                         verbose_name="treat HTTP 500 as not sent",
                     ),
                 ),
+                (
+                    "daily_quota",
+                    models.PositiveIntegerField(blank=True, help_text="A day at most; empty = no limit.", null=True),
+                ),
+                (
+                    "monthly_quota",
+                    models.PositiveIntegerField(blank=True, help_text="A month at most; empty = no limit.", null=True),
+                ),
+                (
+                    "quota_spread",
+                    models.BooleanField(
+                        blank=True, help_text="Each day gets an equal share of what is left of the month.", null=True
+                    ),
+                ),
+                (
+                    "quota_zone",
+                    models.CharField(default="UTC", help_text="Time zone in which a day begins.", max_length=64),
+                ),
+                (
+                    "quota_month_day",
+                    models.PositiveSmallIntegerField(default=1, help_text="Day on which a month begins, 1 to 28."),
+                ),
+                (
+                    "warm_up",
+                    models.CharField(
+                        blank=True, help_text="First day and ramp; see providers.quotas.", max_length=1000
+                    ),
+                ),
                 ("enabled", models.BooleanField(default=True)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("updated_at", models.DateTimeField(auto_now=True)),
@@ -187,6 +215,28 @@ class Migration(migrations.Migration):
                 (
                     "next_call_at",
                     models.DateTimeField(help_text="Rate limit: when the next request is free (GCRA).", null=True),
+                ),
+                (
+                    "quota_day",
+                    models.DateField(help_text="The provider's day that is counted.", null=True),
+                ),
+                ("quota_day_used", models.PositiveIntegerField(default=0)),
+                (
+                    "quota_month",
+                    models.DateField(help_text="First day of the provider's month that is counted.", null=True),
+                ),
+                ("quota_month_used", models.PositiveIntegerField(default=0)),
+                (
+                    "out_of_quota_since",
+                    models.DateTimeField(help_text="When the provider said that a quota is used up.", null=True),
+                ),
+                (
+                    "out_of_quota_until",
+                    models.DateTimeField(help_text="null: until an operator opens the account.", null=True),
+                ),
+                (
+                    "out_of_quota_reason",
+                    models.CharField(blank=True, help_text="The provider's words.", max_length=200),
                 ),
                 ("last_failure", models.CharField(blank=True, max_length=200)),
                 ("last_failure_at", models.DateTimeField(null=True)),

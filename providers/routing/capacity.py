@@ -63,8 +63,9 @@ def _measure_room(candidate: Candidate, load: AccountLoad) -> AccountRoom:
     limits = [load.count_usable(limit) for limit in (load.slots, connections) if limit is not None]
     limits += [permission.slots] if permission.slots is not None else []
     room = min(limits) - load.in_flight.get(name, 0) if limits else UNLIMITED
-    permits = load.count_permits(candidate.config)
-    return AccountRoom(emails=room if permits is None else min(room, permits), is_probe=permission.probe)
+    permits, allowance = load.count_permits(candidate.config), load.allowances.get(name)
+    most = [room, *([] if permits is None else [permits]), *([] if allowance is None else [allowance.left])]
+    return AccountRoom(emails=min(most), is_probe=permission.probe)
 
 
 def find_accounts(candidates: Iterable[Candidate], route: Route) -> RouteAccounts:

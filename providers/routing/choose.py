@@ -44,6 +44,11 @@ class RoutingDecision:
         return min((account.until for account in self.evaluated if account.until and not account.tried), default=None)
 
     @property
+    def is_too_much(self) -> bool:
+        """Return True if it waits for a quota of which less is left than the email needs, and that other emails may take."""
+        return any(account.is_too_much and account.until == self.free_at for account in self.evaluated)
+
+    @property
     def can_carry(self) -> bool:
         """Return False if accounts exist, and none that the email may ever use can carry its message."""
         allowed = [account for account in self.evaluated if not account.excluded]

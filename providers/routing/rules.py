@@ -1,8 +1,8 @@
 """Which accounts an email may use now, and why not the others. Pure."""
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mercury.lib.value import value
@@ -13,6 +13,7 @@ from providers.health.rate_limit import BURST
 from providers.kinds.capabilities import MessageTraits
 from providers.kinds.catalog import KINDS
 from providers.models import AccountSource
+from providers.quotas.allowance import Allowance, measure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ class AccountEvaluation:
     cannot_carry: bool = False  # its provider cannot carry such a message
     excluded: bool = False  # the email may never use it, whatever its provider can carry
     remedy: str = ""  # what ends it, where waiting does not
+    is_too_much: bool = False  # its quota allows something now, and not as much as the email needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ class AccountLoad:
     `in_flight`: calls in progress, by account. `slots`: the most of them for one account, None for no limit. `permits`:
     calls that a rate limit grants now, by account; an account that is not in it has no limit. `processes`: how many share
     an account's connections. `leaves_rest`: whether this email leaves a rest of each limit to more urgent ones.
+    `allowances`: what quotas allow now, by account; an account that is not in it has none. `recipients`: of the email.
     """
 
     now: dt.datetime
@@ -92,6 +95,8 @@ class AccountLoad:
     permits: Mapping[str, int]
     processes: int = 1
     leaves_rest: bool = False
+    allowances: Mapping[str, Allowance] = field(default_factory=dict)
+    recipients: int = 1
 
     def count_usable(self, limit: int) -> int:
         """Return how much of an account's limit this email may use: all of it, or all but an eighth."""
@@ -116,6 +121,26 @@ def get_max_connections(config: AccountConfig, processes: int) -> int | None:
         return max(1, config.max_connections // max(1, processes))
     kind = KINDS.get(config.kind)
     return kind.most_at_once if kind else None
+
+
+def counts_recipients(config: AccountConfig) -> bool:
+    """Return True if the quotas of the account count recipients, False if they count messages."""
+    kind = KINDS.get(config.kind)
+    return kind is None or kind.counts_recipients
+
+
+def measure_allowances(candidates: Iterable[Candidate], now: dt.datetime) -> dict[str, Allowance]:
+    """Return what quotas allow now, by account; an account without quotas is not in it."""
+    return {
+        candidate.config.name: measure(
+            candidate.config.quota,
+            candidate.breaker.quota_use,
+            now,
+            counts_recipients=counts_recipients(candidate.config),
+        )
+        for candidate in candidates
+        if candidate.config.quota.has_any
+    }
 
 
 def evaluate(
@@ -152,6 +177,10 @@ def evaluate(
         full = f"rate limit {config.rate:g}/s reached"
     if full:
         return permission, build(full, until=load.now + dt.timedelta(seconds=1))
+    allowance = load.allowances.get(config.name)
+    if allowance is not None and (units := allowance.count(load.recipients)) > allowance.left:
+        words, free_at = allowance.explain_shortage(units)
+        return permission, replace(build(words, until=free_at), is_too_much=allowance.left > 0)
     return permission, build(permission.note, eligible=True)
 
 

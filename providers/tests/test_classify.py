@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from providers import classify
-from providers.outcomes import Cause, FailureClass, Refused, Unknown
+from providers.outcomes import Cause, FailureClass, QuotaPeriod, Refused, Unknown, UsedUpQuota
 from providers.reply_words import Topic
 from providers.tests.support import tables
 
@@ -188,3 +188,42 @@ def test_a_resolver_that_does_not_answer_is_nobodys_error(number):
 def test_a_name_that_does_not_exist_and_a_host_that_is_off_are_the_providers():
     for error in (socket.gaierror(socket.EAI_NONAME, "no"), OSError(errno.EHOSTUNREACH, "no"), OSError("several")):
         assert classify.judge_connect_error(error).failure_class is FailureClass.PROVIDER
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "header", "period", "resets_in"),
+    [
+        (429, "You have reached your daily email sending quota.", None, QuotaPeriod.DAY, None),
+        (429, "You have reached your monthly email sending quota.", "3600", QuotaPeriod.MONTH, 3600),
+        (402, "Account does not have enough credits.", None, QuotaPeriod.UNKNOWN, None),
+        (401, "Maximum credits exceeded", None, QuotaPeriod.UNKNOWN, None),
+        (403, "Daily limit exceeded, try again after 7200 seconds", None, QuotaPeriod.DAY, 7200),
+        (429, "Sending quota exceeded", "9999999", QuotaPeriod.UNKNOWN, 32 * 86_400),
+    ],
+)
+def test_a_used_up_quota_is_told_with_its_period_and_the_time_the_answer_names(
+    status, words, header, period, resets_in
+):
+    outcome = classify.judge_status(status, words, retry_after=header, now=NOW)
+
+    assert isinstance(outcome, Refused)
+    assert outcome.failure_class is FailureClass.ACCOUNT
+    assert outcome.used_up == UsedUpQuota(period=period, resets_in=resets_in)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "is_documented"),
+    [
+        (429, "Too many requests", True),
+        (429, "Hourly limit exceeded", True),
+        (403, "Forbidden", True),
+        (402, "Payment required", True),
+        (403, "<html>Daily limit exceeded</html>", False),
+        (503, "Daily limit exceeded", True),
+    ],
+)
+def test_any_other_refusal_says_nothing_of_a_quota(status, words, is_documented):
+    outcome = classify.judge_status(status, words, is_documented=is_documented, now=NOW)
+
+    assert isinstance(outcome, Refused)
+    assert outcome.used_up is None

@@ -144,6 +144,8 @@ class HttpChannel:
             topic=self._api.read_topic(answer),
             now=dt.datetime.now(dt.UTC),
         )
+        if isinstance(outcome, Refused) and outcome.used_up and (period := self._api.read_quota_period(answer)):
+            outcome = replace(outcome, used_up=replace(outcome.used_up, period=period))
         return replace(outcome, reason_code=f"http-{status}", status_code=status)
 
     def _is_documented(self, answer: HttpAnswer) -> bool:

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused
+from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused, UsedUpQuota
 from providers.reply_words import (
     ACCOUNT_TOPICS,
     DEFAULT_WAIT,
     HOURLY_WAIT,
     MAX_WAIT,
     Topic,
+    find_quota_period,
     find_stated_wait,
     find_topic,
 )
@@ -46,6 +47,7 @@ class Judgement:
     retry_after: float | None = None  # seconds, if the reply asks for a wait
     at_capacity: bool = False  # the account accepts no more concurrent calls; nothing else is wrong
     next_call: bool = False  # at RCPT: the call has enough recipients; this one goes into a further call
+    used_up: UsedUpQuota | None = None  # a quota of the account, which gets no more calls until it is free again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,16 @@ def judge(code: int, text: str, phase: Phase, *, recipients: int = 1) -> Judgeme
         return limit
     if phase is Phase.RCPT and (reply.topic is Topic.MANY_RECIPIENTS or reply.is_about(5, 3)):
         return Judgement(failure_class=FailureClass.RECIPIENT, next_call=True)
-    return Judgement(failure_class=_judge_class(reply, recipients), retry_after=bounded)
+    failure_class = _judge_class(reply, recipients)
+    used_up = None
+    if failure_class is FailureClass.ACCOUNT and _is_about_quota(reply):
+        used_up = UsedUpQuota(period=find_quota_period(text), resets_in=wait)
+    return Judgement(failure_class=failure_class, retry_after=bounded, used_up=used_up)
+
+
+def _is_about_quota(reply: _ParsedReply) -> bool:
+    """Return True if a quota of the account is used up. At RCPT, X.2.X is about the recipient's mailbox."""
+    return reply.topic is Topic.QUOTA and not (reply.phase is Phase.RCPT and reply.is_about(2))
 
 
 def _parse(code: int, text: str, phase: Phase) -> _ParsedReply:
@@ -226,6 +237,7 @@ def build_refused(
         retry_after=judgement.retry_after,
         refused=refused,
         at_capacity=judgement.at_capacity,
+        used_up=judgement.used_up,
     )
 
 
@@ -275,6 +287,7 @@ def refuse_all(replies: Sequence[tuple[str, int, str]]) -> Refused:
         retry_after=wait,
         refused=refused,
         at_capacity=decisive.at_capacity,
+        used_up=decisive.used_up,
     )
 
 

@@ -16,7 +16,8 @@ from functools import partial
 
 import structlog
 
-from mails.dispatch.accounts import account_results
+from mails.dispatch.accounts import account_quotas, account_results
+from mails.dispatch.accounts.account_quotas import Unsent
 from mails.dispatch.due.routes import parse_route
 from mails.dispatch.steps.transitions import Call, Result
 from mails.models import Worker
@@ -26,10 +27,11 @@ from providers.accounts.registry import Candidate
 from providers.health import breaker_store, rate_limit, refusal_runs
 from providers.health.breaker import FULL_FOR, BreakerSnapshot, Observation, begin_probe, observe
 from providers.models import Account, Breaker
+from providers.quotas.allowance import Allowance
 from providers.routing import capacity
 from providers.routing.capacity import AccountRoom, RouteAccounts
 from providers.routing.choose import RoutingDecision, choose
-from providers.routing.rules import AccountLoad, Route
+from providers.routing.rules import AccountLoad, Route, measure_allowances
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +52,7 @@ class AccountPool:
         self._in_flight: Counter[str] = Counter()
         self._by_queue: Counter[str] = Counter()
         self._granted: dict[str, int] = {}
+        self._allowances: dict[str, Allowance] = {}  # of the accounts with quotas
         self._resting: dict[str, dt.datetime] = {}  # account -> until when it is left to other processes
         self._accounts: dict[str, RouteAccounts] = {}  # by route, as long as the accounts are the same
         self._processes = 1  # that share the connections of an account
@@ -68,6 +71,7 @@ class AccountPool:
             if any(candidate.config.max_connections for candidate in self.candidates):
                 self._processes = max(1, Worker.objects.filter(seen_at__gte=now - WORKER_SILENCE).count())
             self._read_at = time.monotonic()
+        self._allowances = measure_allowances(self.candidates, now)
         for candidate in self.candidates:
             if candidate.config.rate:
                 self._granted[candidate.config.name] = rate_limit.count_available(
@@ -132,15 +136,22 @@ class AccountPool:
             known = {candidate.config.name: candidate for candidate in self.candidates}
             for (name, epoch), group in groups.items():
                 observation = account_results.summarize(group, epoch, now, in_flight=self._in_flight[name])
+                unsent: Sequence[Unsent] = ()
+                if (candidate := known.get(name)) is not None:
+                    end = account_quotas.find_end(group, candidate.config, now)
+                    observation = dataclasses.replace(observation, quota_end=end)
+                    unsent = account_quotas.list_unsent(group, candidate.config)
                 if observation.at_capacity and not observation.at_once:
                     self._resting[name] = now + FULL_FOR
-                if (candidate := known.get(name)) is not None:
-                    self._observe(candidate, observation, now)
+                if candidate is not None:
+                    self._observe(candidate, observation, unsent, now)
             self._observe_refusals(results, now)
 
-    def _observe(self, candidate: Candidate, observation: Observation, now: dt.datetime) -> None:
+    def _observe(
+        self, candidate: Candidate, observation: Observation, unsent: Sequence[Unsent], now: dt.datetime
+    ) -> None:
         def apply(breaker: BreakerSnapshot) -> BreakerSnapshot:
-            return observe(breaker, observation, now)
+            return account_quotas.give_back(observe(breaker, observation, now), candidate.config, unsent)
 
         if apply(candidate.breaker) == candidate.breaker:
             return
@@ -190,22 +201,36 @@ class AccountPool:
         return max(1, self.concurrency // 2) if len(usable) > 1 else None
 
     def choose(
-        self, route: Route, now: dt.datetime, *, first: bool, probes: bool = True, leaves_rest: bool = False
+        self,
+        route: Route,
+        now: dt.datetime,
+        *,
+        first: bool,
+        probes: bool = True,
+        leaves_rest: bool = False,
+        recipients: int = 1,
     ) -> RoutingDecision:
-        """Choose an account for an email of this route.
+        """Choose an account for an email of this route, to this number of recipients.
 
         An email that already has a slot may use it with any account; only the `first` choice keeps to an account's share
         of the slots, and `leaves_rest` of its limits to more urgent queues.
         """
         return choose(
             self._list_callable(now),
-            self._build_load(now, slots=self._compute_share() if first else None, leaves_rest=first and leaves_rest),
+            self._build_load(
+                now,
+                slots=self._compute_share() if first else None,
+                leaves_rest=first and leaves_rest,
+                recipients=recipients,
+            ),
             draw=random.random(),  # noqa: S311 (a share of the load, not a secret)
             route=route,
             probes=probes,
         )
 
-    def _build_load(self, now: dt.datetime, *, slots: int | None, leaves_rest: bool) -> AccountLoad:
+    def _build_load(
+        self, now: dt.datetime, *, slots: int | None, leaves_rest: bool, recipients: int = 1
+    ) -> AccountLoad:
         return AccountLoad(
             now=now,
             in_flight=self._in_flight,
@@ -213,10 +238,12 @@ class AccountPool:
             permits=self._granted,
             processes=self._processes,
             leaves_rest=leaves_rest,
+            allowances=self._allowances,
+            recipients=recipients,
         )
 
-    def reserve(self, candidate: Candidate, now: dt.datetime, *, probe: bool) -> None:
-        """Reserve the probe and the rate limit's call that a choice needs; the pass writes that down."""
+    def reserve(self, candidate: Candidate, now: dt.datetime, *, probe: bool, recipients: int = 1) -> None:
+        """Reserve what a choice needs: the probe, the rate limit's call, its part of the quotas. The pass writes that down."""
         breaker, config = candidate.breaker, candidate.config
         if probe:
             breaker = begin_probe(breaker, now, self._probe_lease)
@@ -225,6 +252,9 @@ class AccountPool:
                 breaker, next_call_at=rate_limit.reserve(breaker.next_call_at, config.rate, now, 1)
             )
             self._granted[config.name] -= 1
+        if (allowance := self._allowances.get(config.name)) is not None:
+            allowance = self._allowances[config.name] = allowance.take(allowance.count(recipients))
+            breaker = breaker.count_quota(allowance.use)
         self.replace(candidate, breaker)
 
     def replace(self, candidate: Candidate, breaker: BreakerSnapshot) -> None:

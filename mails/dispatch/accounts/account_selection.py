@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from django.db import transaction
 
-from mails.dispatch.accounts import account_results
+from mails.dispatch.accounts import account_quotas, account_results
 from mails.dispatch.accounts.account_pool import AccountPool
 from mails.dispatch.steps.transitions import Call, Result
 from mails.states import Actor
@@ -50,13 +50,18 @@ class AccountSelection:
         self._pool = pool
         self._before: dict[int, BreakerSnapshot] = {}  # breakers from which it reserves something, as they were
 
-    def choose(self, route: Route, *, first: bool, probes: bool = True, queue: str = "") -> RoutingDecision:
+    def choose(
+        self, route: Route, *, first: bool, probes: bool = True, queue: str = "", recipients: int = 1
+    ) -> RoutingDecision:
         """Choose an account as `AccountPool.choose` does, and note what `reserve` has to write for it."""
-        choice = self._pool.choose(route, self.now, first=first, probes=probes, leaves_rest=queue in self.yielding)
+        leaves_rest = queue in self.yielding
+        choice = self._pool.choose(
+            route, self.now, first=first, probes=probes, leaves_rest=leaves_rest, recipients=recipients
+        )
         candidate = choice.candidate
-        if candidate is not None and (choice.probe or candidate.config.rate):
+        if candidate is not None and (choice.probe or candidate.config.rate or candidate.config.quota.has_any):
             self._before.setdefault(candidate.id, candidate.breaker)
-            self._pool.reserve(candidate, self.now, probe=choice.probe)
+            self._pool.reserve(candidate, self.now, probe=choice.probe, recipients=recipients)
         return choice
 
     def find(self, account: str) -> Candidate | None:
@@ -104,6 +109,14 @@ class AccountSelection:
         for candidate in reserved:
             saved = dataclasses.replace(candidate.breaker, version=self._before[candidate.id].version + 1)
             self._pool.replace(candidate, saved)
+
+    def give_back(self, calls: Sequence[Call]) -> None:
+        """Give the quotas back what was reserved for calls that will not be made, in the transaction of `reserve`."""
+        for candidate in self._pool.candidates:
+            unsent = account_quotas.list_uncalled(calls, candidate.config)
+            if unsent:
+                breaker = account_quotas.give_back(candidate.breaker, candidate.config, unsent)
+                breaker_store.write_quota_use(breaker)
 
     def let_others_choose(self) -> None:
         """Let the other thread choose: this pass has chosen all that it wanted."""

@@ -115,7 +115,7 @@ def test_the_names_of_the_prototype():
         (
             "PROVIDER_OLYMPUS",
             "sendgrid://:secret@?wieght=2",
-            "wieght: SendGrid has no such option. Known: weight, priority, rate, trust_500, region, api_key, api_url",
+            "wieght: SendGrid has no such option. Known: weight, priority, rate, trust_500, daily_quota, monthly_quota",
         ),
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?weight=-1", "weight must be a whole number"),
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?priority=0", "priority must be a whole number from 1 to 100"),

@@ -13,6 +13,7 @@ from providers.kinds.name_value_tags import MAX_TAGS
 from providers.kinds.options import clean_options
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients
 from providers.kinds.resend import RESEND
+from providers.outcomes import QuotaPeriod
 from providers.tests.support import accounts, messages
 from providers.tests.support.messages import HERA, IRIS
 from providers.tests.support.scripted_api import ScriptedApi
@@ -241,3 +242,14 @@ def test_the_id_of_an_accepted_email_is_in_the_body(settings):
 
     assert outcome.provider_message_id == "49a3999c"
     assert received[0].headers["Idempotency-Key"] == make_key(messages.build_whole())
+
+
+@pytest.mark.parametrize(
+    ("name", "period"),
+    [("daily_quota_exceeded", QuotaPeriod.DAY), ("monthly_quota_exceeded", QuotaPeriod.MONTH)],
+)
+def test_the_name_of_the_error_has_the_period_of_a_used_up_quota(name, period):
+    body = json.dumps({"statusCode": 429, "name": name, "message": "You have reached your email quota."})
+    answer = HttpAnswer(status_code=429, headers={}, content=body.encode())
+
+    assert RESEND.open_api(clean_options("resend", {"api_key": "re_key"})).read_quota_period(answer) is period
