@@ -8,8 +8,10 @@ from urllib.parse import urlencode
 from mails.reporting import systemic_refusals
 from mails.reporting.recent_failures import RECENT, RepeatedFailure
 from mails.reporting.system_status import AccountStatus, SystemStatus
+from mercury.lib.durations import format_moment
 from providers.models import BreakerMode, BreakerState
 from providers.outcomes import FailureClass
+from providers.routing.quota_status import QuotaStatus
 
 ENOUGH_REFUSALS = 3  # because of the account itself, or of this machine, before an alert
 ENOUGH_MAILS = 20  # accepted by other accounts while one accepted none, before an alert
@@ -68,6 +70,7 @@ def list_ready_accounts(status: SystemStatus, *, but: str = "") -> list[str]:
         and account.weight
         and account.effective == BreakerState.CLOSED
         and not (account.limited_until and account.limited_until > status.at)
+        and not (account.quota and account.quota.is_out)
         and account.name != but
     ]
 
@@ -121,6 +124,8 @@ def _check_account(account: AccountStatus, status: SystemStatus) -> Iterable[Ale
         yield _report_forced_open(account, status)
     elif account.mode == BreakerMode.AUTO and account.state != BreakerState.CLOSED:
         yield _report_open(account, status)
+    elif account.quota is not None and account.quota.is_out and _is_worth_an_alert(account.quota):
+        yield _report_out_of_quota(account, account.quota, status)
     elif account.refuses or account.refused_emails:
         yield _report_systemic_refusals(account)
     elif account.failure_mode_until is None and (failure := _find_refusals(account, status)) is not None:
@@ -134,6 +139,34 @@ def _check_account(account: AccountStatus, status: SystemStatus) -> Iterable[Ale
             remedy=f"Its key or its quota may have ended. Test it: manage.py providers test {account.name}",
             emails=urlencode({"account": account.name, "age": "1h"}),
         )
+
+
+def _is_worth_an_alert(quota: QuotaStatus) -> bool:
+    """Return False while a warm-up waits for its next hour: that is how it works."""
+    return quota.out_since is not None or quota.allowed_today is None or quota.used_today >= quota.allowed_today
+
+
+def _report_out_of_quota(account: AccountStatus, quota: QuotaStatus, status: SystemStatus) -> Alert:
+    others = list_ready_accounts(status, but=account.name)
+    until = f"until {format_moment(quota.next_at, status.at)}" if quota.next_at else "until someone opens it"
+    reply = (
+        f" Its reply: {quota.out_reason}"
+        if quota.out_since
+        else f" Its {quota.reason.partition(' reached')[0]} is used up."
+    )
+    if quota.out_since is None:
+        remedy = f"To allow more: manage.py providers quota {account.name} --daily N --monthly N"
+    else:
+        remedy = f"To send through it earlier: manage.py providers open {account.name}"
+    return Alert(
+        code="out_of_quota",
+        tone="waiting" if others and quota.next_at else "bad",
+        about=account.name,
+        sentence=f"{account.name} is out of quota {until}.{reply}",
+        remedy=f"{_describe_replacement(others)} {remedy}",
+        since=quota.out_since,
+        emails=urlencode({"account": account.name, "state": "waiting"}),
+    )
 
 
 def _report_unusable(account: AccountStatus) -> Alert:

@@ -32,6 +32,7 @@ ORDER = (
     "local_trouble",
     "account_unusable",
     "breaker_open",
+    "out_of_quota",
     "systemic_refusals",
     "account_refuses",
     "silent_failover",

@@ -28,6 +28,7 @@ from providers.accounts.registry import Candidate
 from providers.health.breaker import BreakerSnapshot, describe_breaker
 from providers.health.refusal_runs import RefusalRunSnapshot
 from providers.models import BreakerChange, BreakerMode, BreakerState
+from providers.routing.quota_status import QuotaStatus, describe_quota
 from providers.sandbox.failure_modes import SimulatedFailure
 
 COUNTED_AT_MOST = 100_000  # emails; a longer queue is shown as "at least"
@@ -113,6 +114,7 @@ class AccountStatus:
     refuses: bool = False  # every email, so that its refusals count as its own; see `providers.health.refusal_runs`
     refused_since: dt.datetime | None = None  # when that began, now or the last time
     refusal_reason: str = ""  # its words
+    quota: QuotaStatus | None = None  # where it stands with its quotas
     refused_emails: int = 0  # discarded before that was noticed, and not sent again; at most 10,000
 
     @property
@@ -326,6 +328,7 @@ def build_account_status(
         since=began.created_at if began else breaker.opened_at,
         by=began.who if began else "",
         changed_at=changes[0].created_at if changes else None,
+        quota=describe_quota(candidate, now),
     )
 
 

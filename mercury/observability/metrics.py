@@ -161,6 +161,7 @@ def build_gauges(found: SystemStatus) -> Iterable[Metric]:
     alive = found.alive
     yield from _build_queue_gauges(found)
     yield _build_breaker_gauges(found)
+    yield from _build_quota_gauges(found)
     yield _build_alert_gauges(found)
     held = asdict(found.held)
     yield _build_labelled_gauge("mercury_held_mails", "Emails on hold.", "reason", held)
@@ -219,6 +220,34 @@ def _build_breaker_gauges(found: SystemStatus) -> Metric:
         for state in BreakerState:
             family.add_metric((account.name, state.value), float(account.effective == state))
     return family
+
+
+def _build_quota_gauges(found: SystemStatus) -> Iterable[Metric]:
+    used = GaugeMetricFamily(
+        "mercury_quota_used", "Sent in the provider's day or month.", labels=("provider", "period")
+    )
+    allowed = GaugeMetricFamily(
+        "mercury_quota_allowed", "Allowed in it; absent without a quota.", labels=("provider", "period")
+    )
+    out = {}
+    for account in found.accounts:
+        quota = account.quota
+        if quota is None:
+            continue
+        out[account.name] = quota.is_out
+        periods = {
+            "day": (quota.used_today, quota.allowed_today),
+            "month": (quota.used_this_month, quota.allowed_this_month),
+        }
+        for period, (number, most) in periods.items():
+            if most is not None:
+                used.add_metric((account.name, period), float(number))
+                allowed.add_metric((account.name, period), float(most))
+    yield used
+    yield allowed
+    yield _build_labelled_gauge(
+        "mercury_out_of_quota", "1 while the account sends nothing because of a quota.", "provider", out
+    )
 
 
 def _build_alert_gauges(found: SystemStatus) -> Metric:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from mercury.lib.database import database_clock
 from providers.accounts import registration, registry
 from providers.accounts.registry import Candidate
 from providers.health import breaker_store
@@ -81,6 +82,17 @@ ACTIONS = {
             run=lambda account, by, why: breaker_store.request_probe(account.name, by=by),
         ),
         AccountAction(
+            name="open",
+            button="Open again",
+            title="Open {name} again?",
+            sentences=(
+                "Its provider said that a quota is used up. Email goes to {name} again.",
+                "If the provider says so once more, the account gets no email again.",
+            ),
+            done="Account {name} is open again.",
+            run=lambda account, by, why: breaker_store.open_account(account.name, by=by, why=why),
+        ),
+        AccountAction(
             name="disable",
             button="Disable",
             title="Disable {name}?",
@@ -114,7 +126,7 @@ ACTIONS = {
 }
 
 
-WITH_REASON = ("force-open", "force-closed", "automatic", "disable", "enable")
+WITH_REASON = ("force-open", "force-closed", "automatic", "open", "disable", "enable")
 REASON_FIELD: dict[str, Any] = {
     "name": "why",
     "label": "Reason",
@@ -133,6 +145,7 @@ def list_possible(account: Account, candidate: Candidate) -> list[AccountAction]
         "force-closed": mode != BreakerMode.CLOSED,
         "automatic": mode != BreakerMode.AUTO,
         "probe": mode == BreakerMode.AUTO and candidate.breaker.state == BreakerState.OPEN,
+        "open": candidate.breaker.is_out_of_quota(database_clock.now()),
         "disable": account.enabled,
         "enable": not account.enabled and registry.is_used(account),
         "delete": account.source == AccountSource.DATABASE

@@ -28,9 +28,12 @@ from providers.admin.forms import AccountForm
 from providers.health.breaker import check_permission, describe_breaker
 from providers.kinds.catalog import KINDS, delivers
 from providers.models import Account, BreakerChange
+from providers.quotas.rules import FIELDS as QUOTA_FIELDS
+from providers.routing.quota_status import describe_quota
 from providers.sandbox.failure_modes import SimulatedFailure
 
 HISTORY_SHOWN = 50
+INITIAL = ("weight", "priority", "rate", *QUOTA_FIELDS, "trust_500", "enabled")
 _MANAGE_MORE = "?all=1"
 
 
@@ -118,7 +121,7 @@ class AccountAdmin(GuardedAdmin):
     def edit_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
         """Change weight, priority, rate limit and, for accounts added here, options; secrets are written, never read."""
         account, _candidate = self._get_for_change(request, account_id)
-        initial = {name: getattr(account, name) for name in ("weight", "priority", "rate", "trust_500", "enabled")}
+        initial = {name: getattr(account, name) for name in INITIAL}
         form = AccountForm(request.POST or None, kind=account.kind, account=account, initial=initial)
         if request.method == "POST" and form.is_valid() and form.save(by=audit.get_person(request)):
             messages.success(request, f"Account {account.name} was saved.")
@@ -244,6 +247,7 @@ def _describe_account(candidate: Candidate, now: Any) -> dict[str, Any]:
         "breaker": candidate.breaker,
         "doing": describe_breaker(candidate.breaker, now),
         "permission": check_permission(candidate.breaker, now),
+        "quota": describe_quota(candidate, now),
         "kind_label": kind.label if kind else candidate.config.kind,
         "trouble": candidate.enabled and is_open(candidate),
     }

@@ -11,12 +11,13 @@ from providers.accounts.options import list_shown_options
 from providers.kinds.base import Option, Transport
 from providers.kinds.catalog import KINDS
 from providers.models import Account, AccountSource
+from providers.quotas.rules import FIELDS as QUOTA_FIELDS
 
 _OPTION = "option_"
 
 
 class AccountForm(forms.Form):
-    """Name, options of the kind, weight, priority, rate limit, and how to treat HTTP 500."""
+    """Name, options of the kind, weight, priority, rate limit, quotas, and how to treat HTTP 500."""
 
     name = forms.CharField(max_length=64, help_text="Lower case letters, digits and dashes, such as mailgun-eu.")
     weight = forms.IntegerField(initial=1, help_text="Relative share of traffic (0 = none).")
@@ -26,6 +27,29 @@ class AccountForm(forms.Form):
         help_text="1 goes first. Accounts with 2 take email when no account with 1 can, and so on.",
     )
     rate = forms.FloatField(required=False, label="Limit", help_text="Requests per second. Empty: no limit.")
+    daily_quota = forms.IntegerField(
+        required=False, help_text="At most so many a day, in what the provider counts. Empty: no limit."
+    )
+    monthly_quota = forms.IntegerField(required=False, help_text="At most so many a month. Empty: no limit.")
+    quota_spread = forms.TypedChoiceField(
+        required=False,
+        label="Spread the month",
+        choices=[("", "Where it is the only quota"), ("1", "Yes"), ("0", "No")],
+        coerce=lambda text: text == "1",
+        empty_value=None,
+        help_text="Each day gets an equal share of what is left of the month.",
+    )
+    quota_zone = forms.CharField(
+        required=False, label="Time zone", initial="UTC", help_text="In which the provider's day begins, such as UTC."
+    )
+    quota_month_day = forms.IntegerField(
+        required=False, label="Month begins on day", initial=1, help_text="1 to 28; the day of the invoice."
+    )
+    warm_up = forms.CharField(
+        required=False,
+        label="Warm-up",
+        help_text="First day and emails of each day, 2026-12-01:50,100,500, or a number of days, 2026-12-01:30d.",
+    )
     trust_500 = forms.BooleanField(
         required=False,
         label="Treat HTTP 500 as not sent",
@@ -40,7 +64,7 @@ class AccountForm(forms.Form):
         self.account = account
         if KINDS[kind].transport is not Transport.HTTP:
             del self.fields["trust_500"]
-        last = ("weight", "priority", "rate", "trust_500", "enabled")
+        last = ("weight", "priority", "rate", *QUOTA_FIELDS, "trust_500", "enabled")
         rest: dict[str, forms.Field] = {name: self.fields.pop(name) for name in last if name in self.fields}
         if account is not None:
             del self.fields["name"]
@@ -71,6 +95,7 @@ class AccountForm(forms.Form):
             weight=data["weight"],
             priority=data["priority"] if data["priority"] is not None else 1,
             rate=data["rate"],
+            quota=self._read_quota(),
             trust_500=data.get("trust_500", False),
             enabled=data["enabled"],
             by=by,
@@ -85,10 +110,14 @@ class AccountForm(forms.Form):
             weight=data["weight"],
             priority=data["priority"],
             rate=data["rate"],
+            quota=self._read_quota(),
             trust_500=data.get("trust_500"),
             enabled=data["enabled"],
             no_rate=data["rate"] is None,
         )
+
+    def _read_quota(self) -> dict[str, Any]:
+        return {name: self.cleaned_data[name] for name in QUOTA_FIELDS}
 
     def _read_options(self) -> dict[str, Any]:
         """Return the typed options. An empty secret is not changed; a password is removed with its user name."""

@@ -14,10 +14,12 @@ from rest_framework.request import Request
 
 from mercury.lib import rates
 from mercury.lib.database import database_clock
+from mercury.lib.json_values import convert_to_plain
 from mercury.lib.rest import filters
 from mercury.lib.rest.filters import FilterField, ValueType
 from mercury.lib.rest.problems import FieldError, Problem, build_pointer
 from mercury.lib.rest.serializers import (
+    DataclassSerializer,
     StrictBooleanField,
     StrictCharField,
     StrictDictField,
@@ -32,6 +34,9 @@ from providers.health.breaker import describe_breaker
 from providers.kinds.base import ProviderKind
 from providers.kinds.catalog import KINDS
 from providers.models import Account, AccountSource, BreakerMode, BreakerState
+from providers.quotas.rules import FIELDS as QUOTA_FIELDS
+from providers.quotas.rules import MAX_MONTH_DAY, MAX_QUOTA
+from providers.routing.quota_status import QuotaStatus, describe_quota
 
 FIELDS: filters.FilterFields = {
     "id": FilterField(column="id", kind=ValueType.INTEGER),
@@ -59,6 +64,27 @@ class BreakerSerializer(serializers.Serializer[Any]):
     mode = serializers.ChoiceField(choices=BreakerMode.values, help_text="Who decides.")
     state = serializers.ChoiceField(choices=BreakerState.values, help_text="What it lets through.")
     says = serializers.CharField(help_text='In words: "1 failure of 5", "probe in 26 s".')
+
+
+class QuotaStatusSerializer(DataclassSerializer):
+    """Where an account stands with its quotas."""
+
+    class Meta:
+        dataclass = QuotaStatus
+        help_texts = {
+            "unit": "What is counted: `emails` or `recipients`.",
+            "used_today": "Sent in the provider's day.",
+            "allowed_today": "At most in that day; null for no limit.",
+            "used_this_month": "Sent in the provider's month.",
+            "allowed_this_month": "At most in that month; null for no limit.",
+            "left": "What may be sent now; null for no limit.",
+            "reason": "Why it may send nothing now; empty if it may.",
+            "next_at": "When it may send again; null if it may, or if somebody has to open it.",
+            "out_since": "Since when its provider says that a quota is used up; null if it does not.",
+            "out_reason": "The provider's words.",
+            "warm_up": "Where its warm-up is, such as `day 3 of 30`; empty without one.",
+            "warnings": "Quotas that are hardly meant, each with a remedy.",
+        }
 
 
 class AccountFields(serializers.Serializer[Any]):
@@ -90,6 +116,47 @@ class AccountFields(serializers.Serializer[Any]):
         help_text="Requests per second at most; null for no limit.",
         style={"example": 14},
     )
+    daily_quota = StrictIntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=MAX_QUOTA,
+        help_text="At most so many a day, in what the provider counts; null for no limit.",
+        style={"example": 500},
+    )
+    monthly_quota = StrictIntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=MAX_QUOTA,
+        help_text="At most so many a month; null for no limit.",
+        style={"example": 10_000},
+    )
+    quota_spread = StrictBooleanField(
+        required=False,
+        allow_null=True,
+        help_text="Each day gets an equal share of what is left of the month; null: where that is the only quota.",
+    )
+    quota_zone = StrictCharField(
+        required=False,
+        max_length=64,
+        help_text="Time zone in which the provider's day begins.",
+        style={"example": "UTC"},
+    )
+    quota_month_day = StrictIntegerField(
+        required=False,
+        min_value=1,
+        max_value=MAX_MONTH_DAY,
+        help_text="Day on which the provider's month begins, 1 to 28.",
+        style={"example": 1},
+    )
+    warm_up = StrictCharField(
+        required=False,
+        allow_blank=True,
+        max_length=1000,
+        help_text="First day, and emails of each day or a number of days: `2026-12-01:50,100` or `2026-12-01:30d`.",
+        style={"example": "2026-12-01:30d"},
+    )
     trust_500 = StrictBooleanField(
         required=False, help_text="True: a 500 of this provider means that it did not accept the email."
     )
@@ -109,6 +176,7 @@ class ProviderAccountSerializer(AccountFields):
     configured = serializers.BooleanField(help_text="False: this process lacks its options.")
     in_use = serializers.BooleanField(help_text="It may be selected, as far as its breaker allows.")
     breaker = BreakerSerializer(help_text="Its circuit breaker: `mode`, `state`, and `says`, the state in words.")
+    quota = QuotaStatusSerializer(help_text="Where it stands with its quotas.")
     created = serializers.DateTimeField(help_text="When it was first seen.")
     can = serializers.ListField(
         child=serializers.CharField(), help_text="What an account of its kind can do, in words."
@@ -136,6 +204,7 @@ class ProviderAccountSerializer(AccountFields):
             "weight": row.weight,
             "priority": row.priority,
             "rate": row.rate,
+            **{name: getattr(row, name) for name in QUOTA_FIELDS},
             "trust_500": row.trust_500,
             "enabled": row.enabled,
             "configured": candidate.configured,
@@ -145,6 +214,7 @@ class ProviderAccountSerializer(AccountFields):
                 "state": candidate.breaker.state,
                 "says": describe_breaker(candidate.breaker, database_clock.now()),
             },
+            "quota": convert_to_plain(describe_quota(candidate, database_clock.now())),
             "created": f"{row.created_at.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z",
             "can": kind.capabilities.can if kind else (),
             "cannot": kind.capabilities.cannot if kind else (),
@@ -154,7 +224,7 @@ class ProviderAccountSerializer(AccountFields):
 class WrittenAccountSerializer(StrictSerializer, AccountFields):
     """An account as a client sends it; the fields of an answer may be sent back."""
 
-    ignored = ("breaker", "can", "cannot", "configured", "created", "id", "in_use", "source", "url")
+    ignored = ("breaker", "can", "cannot", "configured", "created", "id", "in_use", "quota", "source", "url")
     problem = ("invalid_account", "The account was not stored; see errors.")
 
     def refuse(self, errors: Mapping[str, str]) -> Problem:
@@ -165,6 +235,19 @@ class WrittenAccountSerializer(StrictSerializer, AccountFields):
             for field, detail in errors.items()
         ]
         return Problem(400, code, summary, errors=found)
+
+
+class OpenAccountSerializer(StrictSerializer):
+    """Why an account is opened again."""
+
+    note = StrictCharField(
+        required=False,
+        default="",
+        allow_blank=True,
+        max_length=150,
+        help_text="The reason, for the account's history.",
+        style={"example": "Credit bought"},
+    )
 
 
 class ChangedProviderAccountSerializer(WrittenAccountSerializer):

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import Http404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -23,10 +24,13 @@ from providers.api.serializers import (
     FIELDS,
     ChangedProviderAccountSerializer,
     NewProviderAccountSerializer,
+    OpenAccountSerializer,
     ProviderAccountSerializer,
     build_account_url,
 )
+from providers.health import breaker_store
 from providers.models import Account
+from providers.quotas.rules import FIELDS as QUOTA_FIELDS
 
 _ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 
@@ -92,7 +96,9 @@ class AccountViewSet(ResourceViewSet):
         fields = dict(serializer.validated_data)
         name, kind, options = fields.pop("name"), fields.pop("kind"), fields.pop("options", {})
         try:
-            account = registration.register(name, kind, options, by=_format_recorder(request), **fields)
+            account = registration.register(
+                name, kind, options, quota=_pop_quota(fields), by=_format_recorder(request), **fields
+            )
         except AccountInvalid as error:
             raise serializer.refuse(error.errors) from None
         body = self._show(account)
@@ -115,7 +121,9 @@ class AccountViewSet(ResourceViewSet):
         fields = dict(serializer.validated_data)
         no_rate = "rate" in fields and fields["rate"] is None
         try:
-            registration.update(account, by=_format_recorder(request), no_rate=no_rate, **fields)
+            registration.update(
+                account, quota=_pop_quota(fields), by=_format_recorder(request), no_rate=no_rate, **fields
+            )
         except AccountInvalid as error:
             raise serializer.refuse(error.errors) from None
         except AccountChangeNotAllowed as error:
@@ -134,6 +142,24 @@ class AccountViewSet(ResourceViewSet):
             raise Problem(409, "account_fixed", str(error)) from None
         return Response(status=204)
 
+    @extend_schema(responses={200: ProviderAccountSerializer})
+    @action(
+        detail=True,
+        methods=["post"],
+        required_permissions={"POST": "providers.change_account"},
+        serializer_class=OpenAccountSerializer,
+    )
+    def open(self, request: Request, account_id: str) -> Response:
+        """Open a provider account again.
+
+        Its provider said that a quota is used up; from now on it gets email again. One that is open stays so.
+        """
+        account = _find_account(account_id)
+        serializer: Any = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        breaker_store.open_account(account.name, by=_format_recorder(request), why=serializer.validated_data["note"])
+        return Response(self._show(account))
+
     def build_url(self, pk: int) -> str:
         """Return the URL of an account."""
         return build_account_url(self.request, pk)
@@ -148,6 +174,11 @@ class AccountViewSet(ResourceViewSet):
         if candidate is None:  # removed by another request
             raise Http404
         return ProviderAccountSerializer(context={"request": self.request}).to_representation((account, candidate))
+
+
+def _pop_quota(fields: dict[str, Any]) -> dict[str, Any]:
+    """Take the quotas out of the fields of a request."""
+    return {name: fields.pop(name) for name in QUOTA_FIELDS if name in fields}
 
 
 def _find_account(account_id: str) -> Account:

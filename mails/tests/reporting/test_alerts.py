@@ -14,6 +14,7 @@ from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus
 from mails.states import HoldReason
 from mails.timeline.action_text import HELD_WORDS
 from providers.models import BreakerMode, BreakerState
+from providers.routing.quota_status import QuotaStatus
 
 NOON = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
 NONE = Durations(count=0, mean=None, p50=None, p95=None, p99=None)
@@ -39,6 +40,24 @@ def account(name, **changes):
         failure_mode_until=None,
     )
     return replace(well, **changes)
+
+
+def out_of_quota(**changes):
+    used_up = QuotaStatus(
+        unit="recipients",
+        used_today=500,
+        allowed_today=500,
+        used_this_month=700,
+        allowed_this_month=None,
+        left=0,
+        reason="daily quota 500 reached; next at 2026-11-25 00:00:00 UTC",
+        next_at=NOON.replace(day=25, hour=0),
+        out_since=None,
+        out_reason="",
+        warm_up="",
+        warnings=(),
+    )
+    return replace(used_up, **changes)
 
 
 def took(name, accepted, calls=None):
@@ -157,6 +176,7 @@ CASES = [
     ({"accounts": [account("olympus", state=BreakerState.OPEN)]}, "breaker_open", "olympus"),
     ({"accounts": [account("olympus", state=BreakerState.HALF_OPEN)]}, "breaker_open", "olympus"),
     ({"accounts": [account("olympus", mode=BreakerMode.OPEN)]}, "breaker_open", "olympus"),
+    ({"accounts": [account("olympus", quota=out_of_quota()), account("hades")]}, "out_of_quota", "olympus"),
     ({"recent": [took("olympus", 0, calls=30), took("hades", 100)]}, "silent_failover", "olympus"),
     ({"recent": [took("hades", 100)]}, "silent_failover", "olympus"),
     ({"accounts": [account("olympus", weight=0)], "recent": []}, "no_account", ""),
@@ -383,3 +403,27 @@ def test_a_breaker_that_is_forced_closed_while_its_attempts_fail_is_critical():
 
 def test_every_alert_has_its_place_in_the_order():
     assert {code for _, code, _ in CASES} | {"systemic_refusals"} == set(alerts.ORDER)
+
+
+def test_an_account_out_of_quota_says_until_when_and_where_its_email_goes():
+    [alert] = alerts.find_alerts(replace(WELL, accounts=[account("olympus", quota=out_of_quota()), account("hades")]))
+
+    assert alert.sentence == "olympus is out of quota until 2026-11-25 00:00:00 UTC. Its daily quota 500 is used up."
+    assert alert.remedy.startswith("Its email goes to hades; nothing is lost.")
+    assert alert.tone == "waiting"
+
+
+def test_a_quota_that_somebody_has_to_open_is_critical_and_has_the_words_of_the_provider():
+    said = out_of_quota(next_at=None, out_since=NOON, out_reason="Not enough credits.")
+
+    [alert] = alerts.find_alerts(replace(WELL, accounts=[account("olympus", quota=said), account("hades")]))
+
+    assert alert.sentence == "olympus is out of quota until someone opens it. Its reply: Not enough credits."
+    assert alert.remedy.endswith("manage.py providers open olympus")
+    assert alert.tone == "bad"
+
+
+def test_a_warm_up_that_waits_for_its_next_hour_is_no_alert():
+    waits = out_of_quota(used_today=40, allowed_today=480)
+
+    assert alerts.find_alerts(replace(WELL, accounts=[account("olympus", quota=waits), account("hades")])) == []

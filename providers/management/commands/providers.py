@@ -20,8 +20,18 @@ from providers.kinds.base import Option, ProviderKind
 from providers.kinds.catalog import KINDS, delivers
 from providers.models import Account, AccountSource, BreakerMode
 from providers.outcomes import Accepted, NotAttempted, Outcome, Refused, Unknown
+from providers.quotas.rules import QuotaInvalid, build_rules, list_values, read_texts
+from providers.routing.quota_status import QuotaStatus, describe_quota
 
 BY = "command line"
+QUOTA_OPTIONS = {
+    "daily_quota": ("N", "At most so many in a day; none: no limit."),
+    "monthly_quota": ("N", "At most so many in a month; none: no limit."),
+    "quota_spread": ("on|off|auto", "Give each day an equal share of what is left of the month."),
+    "quota_zone": ("ZONE", "Time zone in which the provider's day begins, such as UTC."),
+    "quota_month_day": ("DAY", "Day on which the provider's month begins, 1 to 28."),
+    "warm_up": ("RAMP", "First day and ramp: 2026-12-01:50,100,500 or 2026-12-01:30d; none: no ramp."),
+}
 COLUMNS = {
     "name": "Name",
     "kind": "Kind",
@@ -32,6 +42,7 @@ COLUMNS = {
     "weight": "Weight",
     "priority": "Priority",
     "rate": "Rate",
+    "quota": "Quota",
 }
 TONES = {"active": "ok", "closed": "ok", "half-open": "waiting", "open": "bad", "disabled": "waiting"}
 _OUTCOMES: dict[type[Outcome], str] = {
@@ -91,6 +102,19 @@ class Command(commands.MercuryCommand):
         )
         breaker.add_argument("--note", default="", metavar="WHY", help="Reason, for the account's history.")
 
+        opened = commands.add_subcommand(
+            words, "open", "Open an account that its provider said is out of quota.", makes_changes=True
+        )
+        opened.add_argument("name", help="Account name, as shown by `list`.")
+        opened.add_argument("--note", default="", metavar="WHY", help="Reason, for the account's history.")
+
+        quota = commands.add_subcommand(words, "quota", "Show or change the quotas of an account.", makes_changes=True)
+        quota.add_argument("name", help="Account name, as shown by `list`.")
+        for field, (metavar, text) in QUOTA_OPTIONS.items():
+            flag = "--" + field.replace("_", "-").removesuffix("-quota").removeprefix("quota-")
+            quota.add_argument(flag, dest=field, metavar=metavar, help=text)
+        quota.add_argument("--note", default="", metavar="WHY", help="Reason, for the account's history.")
+
         for word, text in {
             "enable": "Enable an account.",
             "disable": "Disable an account.",
@@ -109,6 +133,8 @@ class Command(commands.MercuryCommand):
             "test": _test,
             "encrypt": _encrypt,
             "breaker": _set_breaker,
+            "open": _open,
+            "quota": _set_quota,
             "enable": _set_enabled,
             "disable": _set_enabled,
         }
@@ -175,7 +201,13 @@ def _build_row(candidate: Candidate) -> dict[str, object]:
         "weight": config.weight,
         "priority": config.priority,
         "rate": f"{config.rate:g}/s" if config.rate else "",
+        "quota": _describe_quota_use(describe_quota(candidate, database_clock.now())),
     }
+
+
+def _describe_quota_use(quota: QuotaStatus) -> str:
+    words = (quota.use, f"warm-up {quota.warm_up}" if quota.warm_up else "", quota.reason)
+    return "; ".join(filter(None, words))
 
 
 def _build_unstored_row(config: AccountConfig) -> dict[str, object]:
@@ -189,6 +221,7 @@ def _build_unstored_row(config: AccountConfig) -> dict[str, object]:
         "weight": config.weight,
         "priority": config.priority,
         "rate": f"{config.rate:g}/s" if config.rate else "",
+        "quota": "",
     }
 
 
@@ -218,6 +251,7 @@ def _add(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         weight=config.weight,
         priority=config.priority,
         rate=config.rate,
+        quota=list_values(config.quota),
         trust_500=config.trust_500,
         by=BY,
     )
@@ -348,6 +382,40 @@ def _set_breaker(out: commands.Output, options: dict[str, Any]) -> ExitCode | No
     if mode != BreakerMode.OPEN:
         _warn_if_unused(out, name)
     out.write_document({"account": name, "breaker": mode.value})
+    return None
+
+
+def _open(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
+    """Let email go to an account again that its provider said is out of quota."""
+    candidate = _find(options["name"])
+    name, is_out = candidate.config.name, candidate.breaker.is_out_of_quota(database_clock.now())
+    if not options["dry_run"]:
+        is_out = breaker_store.open_account(name, by=BY, why=options["note"])
+    would = "Would open" if options["dry_run"] else "Opened"
+    out.say(f"{would} {name}." if is_out else f"{name} is not out of quota at its provider: nothing to open.")
+    out.write_document({"account": name, "changed": is_out})
+    return None
+
+
+def _set_quota(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
+    """Change the quotas that are given, and show what they are."""
+    account = Account.objects.get(pk=_find(options["name"]).id)
+    given = {name: options[name] for name in QUOTA_OPTIONS if options[name] is not None}
+    try:
+        values = read_texts(given)
+        rules = build_rules({name: getattr(account, name) for name in QUOTA_OPTIONS} | values)
+    except (ValueError, QuotaInvalid) as error:
+        raise CommandError(str(error), returncode=ExitCode.USAGE_ERROR) from None
+    if given and not options["dry_run"]:
+        registration.update(account, quota=values, by=BY, why=options["note"])
+    quotas = list_values(rules)
+    would = "Would be the quotas" if given and options["dry_run"] else "Quotas"
+    out.say(f"{would} of {account.name}:")
+    for name, value in quotas.items():
+        out.say(f"  {name.replace('_', ' '):16} {'none' if value in (None, '') else value}")
+    for warning in rules.find_warnings():
+        out.say(warning, tone="waiting")
+    out.write_document({"account": account.name, **quotas, "warnings": list(rules.find_warnings())})
     return None
 
 
