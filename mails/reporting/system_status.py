@@ -114,7 +114,7 @@ class AccountStatus:
     refuses: bool = False  # every email, so that its refusals count as its own; see `providers.health.refusal_runs`
     refused_since: dt.datetime | None = None  # when that began, now or the last time
     refusal_reason: str = ""  # its words
-    quota: QuotaStatus | None = None  # where it stands with its quotas
+    quota: QuotaStatus | None = None  # what it has sent of its quotas
     refused_emails: int = 0  # discarded before that was noticed, and not sent again; at most 10,000
 
     @property

@@ -28,9 +28,9 @@ class AccountForm(forms.Form):
     )
     rate = forms.FloatField(required=False, label="Limit", help_text="Requests per second. Empty: no limit.")
     daily_quota = forms.IntegerField(
-        required=False, help_text="At most so many a day, in what the provider counts. Empty: no limit."
+        required=False, help_text="At most this many a day, in what the provider counts. Empty: no limit."
     )
-    monthly_quota = forms.IntegerField(required=False, help_text="At most so many a month. Empty: no limit.")
+    monthly_quota = forms.IntegerField(required=False, help_text="At most this many a month. Empty: no limit.")
     quota_spread = forms.TypedChoiceField(
         required=False,
         label="Spread the month",

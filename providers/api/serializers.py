@@ -67,7 +67,7 @@ class BreakerSerializer(serializers.Serializer[Any]):
 
 
 class QuotaStatusSerializer(DataclassSerializer):
-    """Where an account stands with its quotas."""
+    """The quotas of an account: what it has sent, and what it may send."""
 
     class Meta:
         dataclass = QuotaStatus
@@ -121,7 +121,7 @@ class AccountFields(serializers.Serializer[Any]):
         allow_null=True,
         min_value=1,
         max_value=MAX_QUOTA,
-        help_text="At most so many a day, in what the provider counts; null for no limit.",
+        help_text="At most this many a day, in what the provider counts; null for no limit.",
         style={"example": 500},
     )
     monthly_quota = StrictIntegerField(
@@ -129,7 +129,7 @@ class AccountFields(serializers.Serializer[Any]):
         allow_null=True,
         min_value=1,
         max_value=MAX_QUOTA,
-        help_text="At most so many a month; null for no limit.",
+        help_text="At most this many a month; null for no limit.",
         style={"example": 10_000},
     )
     quota_spread = StrictBooleanField(
@@ -176,7 +176,7 @@ class ProviderAccountSerializer(AccountFields):
     configured = serializers.BooleanField(help_text="False: this process lacks its options.")
     in_use = serializers.BooleanField(help_text="It may be selected, as far as its breaker allows.")
     breaker = BreakerSerializer(help_text="Its circuit breaker: `mode`, `state`, and `says`, the state in words.")
-    quota = QuotaStatusSerializer(help_text="Where it stands with its quotas.")
+    quota = QuotaStatusSerializer(help_text="What it has sent of its quotas, and what it may send.")
     created = serializers.DateTimeField(help_text="When it was first seen.")
     can = serializers.ListField(
         child=serializers.CharField(), help_text="What an account of its kind can do, in words."

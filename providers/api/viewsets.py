@@ -152,7 +152,7 @@ class AccountViewSet(ResourceViewSet):
     def open(self, request: Request, account_id: str) -> Response:
         """Open a provider account again.
 
-        Its provider said that a quota is used up; from now on it gets email again. One that is open stays so.
+        Its provider said that a quota is used up; from now on it gets email again. An account that is open does not change.
         """
         account = _find_account(account_id)
         serializer: Any = self.get_serializer(data=request.data)

@@ -1,4 +1,4 @@
-"""Where an account stands with its quotas, for people and programs. Pure."""
+"""The quotas of an account: what it has sent, and what it may send, for people and programs. Pure."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ class QuotaStatus:
 
 
 def describe_quota(candidate: Candidate, now: dt.datetime) -> QuotaStatus:
-    """Return where the account stands with its quotas."""
+    """Return what the account has sent of its quotas, and what it may send."""
     rules, breaker = candidate.config.quota, candidate.breaker
     allowance = measure_allowances([candidate], now).get(candidate.config.name)
     use = allowance.use if allowance else breaker.quota_use

@@ -190,7 +190,7 @@ class AccountStatusSerializer(DataclassSerializer):
             "refuses": "True: it refuses every email, so that its refusals count as failures of the account.",
             "refused_since": "When that began, now or the last time; null if it is not recent.",
             "refusal_reason": "The provider's words.",
-            "quota": "Where it stands with its quotas.",
+            "quota": "What it has sent of its quotas, and what it may send.",
             "refused_emails": "Emails that were discarded before Mercury noticed, and that nobody has sent again; at most 10,000.",
         }
 

@@ -25,8 +25,8 @@ from providers.routing.quota_status import QuotaStatus, describe_quota
 
 BY = "command line"
 QUOTA_OPTIONS = {
-    "daily_quota": ("N", "At most so many in a day; none: no limit."),
-    "monthly_quota": ("N", "At most so many in a month; none: no limit."),
+    "daily_quota": ("N", "At most this many in a day; none: no limit."),
+    "monthly_quota": ("N", "At most this many in a month; none: no limit."),
     "quota_spread": ("on|off|auto", "Give each day an equal share of what is left of the month."),
     "quota_zone": ("ZONE", "Time zone in which the provider's day begins, such as UTC."),
     "quota_month_day": ("DAY", "Day on which the provider's month begins, 1 to 28."),
