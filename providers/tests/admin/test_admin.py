@@ -430,3 +430,35 @@ def test_a_failure_mode_that_has_ended_is_not_shown(operator, olympus):
     page = operator.get(f"/admin/providers/account/{olympus.pk}/change/").text
 
     assert "Failure mode active" not in page
+
+
+def test_the_page_of_an_account_out_of_quota_says_so_and_opens_it(operator, olympus):
+    Breaker.objects.filter(account=olympus).update(
+        out_of_quota_since=timezone.now(), out_of_quota_reason="Not enough credits."
+    )
+
+    page = operator.get(f"{ACCOUNTS}{olympus.pk}/change/").text
+    assert "<strong>Out of quota.</strong> Out of quota at the provider until someone opens it." in page
+    assert "Not enough credits." in page
+    assert "Open again" in page
+
+    operator.post(action(olympus, "open"), {"why": "bought"})
+
+    assert Breaker.objects.get(account=olympus).out_of_quota_since is None
+
+
+def test_quotas_are_changed_on_the_page_and_shown(operator, olympus):
+    form = {"weight": "1", "enabled": "on", "daily_quota": "500", "monthly_quota": "100", "quota_spread": ""}
+    answer = operator.post(f"{ACCOUNTS}{olympus.pk}/edit/", form, follow=True)
+
+    olympus.refresh_from_db()
+    assert (olympus.daily_quota, olympus.monthly_quota, olympus.quota_spread) == (500, 100, None), answer.text
+    page = operator.get(f"{ACCOUNTS}{olympus.pk}/change/").text
+    assert "larger than the monthly quota" in page
+    assert "0 of 100 used today" in page
+
+
+def test_a_quota_of_zero_is_refused_beside_its_field(operator, olympus):
+    page = operator.post(f"{ACCOUNTS}{olympus.pk}/edit/", {"weight": "1", "enabled": "on", "daily_quota": "0"}).text
+
+    assert "disable it or give it the weight 0" in page

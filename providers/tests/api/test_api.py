@@ -5,6 +5,7 @@ import socket
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.urls import reverse
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
@@ -12,7 +13,7 @@ from rest_framework.test import APIClient
 from providers.accounts import registry
 from providers.health import breaker_store
 from providers.kinds.catalog import KINDS
-from providers.models import Account, BreakerChange, BreakerMode
+from providers.models import Account, Breaker, BreakerChange, BreakerMode
 
 pytestmark = pytest.mark.django_db
 URL = "/api/v1.0/dispatcher/providers/"
@@ -329,3 +330,45 @@ def test_the_schema_gives_each_option_the_type_and_limits_of_its_check(client):
     for (label, name), most in numbers.items():
         option = described[f"{label.replace(' ', '')}Options"]["properties"][name]
         assert (option["type"], option["minimum"], option["maximum"]) == ("integer", 1, most)
+
+
+def test_quotas_are_set_changed_and_shown(operator, olympus):
+    body = operator.put(olympus["url"], {"daily_quota": 500, "warm_up": "2020-01-01:30d"}, format="json").json()
+
+    assert (body["daily_quota"], body["monthly_quota"], body["warm_up"]) == (500, None, "2020-01-01:30d")
+    assert body["quota"]["allowed_today"] == body["quota"]["left"] == 500
+    assert (body["quota"]["unit"], body["quota"]["reason"]) == ("recipients", "")
+    assert operator.put(olympus["url"], body, format="json").json()["daily_quota"] == 500
+
+    assert operator.put(olympus["url"], {"daily_quota": None}, format="json").json()["daily_quota"] is None
+
+
+@pytest.mark.parametrize("quota", [{"daily_quota": 0}, {"quota_zone": "Olympus"}, {"warm_up": "soon"}])
+def test_an_impossible_quota_is_refused_by_its_name(operator, olympus, quota):
+    answer = operator.put(olympus["url"], quota, format="json")
+
+    assert answer.status_code == 400
+    assert next(iter(quota)) in str(answer.json()["errors"])
+
+
+def test_an_account_out_of_quota_is_opened_again(operator, olympus):
+    Breaker.objects.update(out_of_quota_since=timezone.now(), out_of_quota_reason="No credits.")
+    shown = operator.get(olympus["url"]).json()["quota"]
+    assert (shown["reason"], shown["out_reason"]) == (
+        "out of quota at the provider until someone opens it",
+        "No credits.",
+    )
+
+    answer = operator.post(f"{olympus['url']}/open", {"note": "bought"}, format="json")
+
+    assert (answer.status_code, answer.json()["quota"]["reason"]) == (200, "")
+    assert BreakerChange.objects.order_by("-id").first().what == "opened again, “bought”"
+    assert _client_of("iris", "view_account").post(f"{olympus['url']}/open").status_code == 403
+
+
+def _client_of(name, *permissions):
+    user = User.objects.create_user(name)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions, content_type__app_label="providers"))
+    client = APIClient()
+    client.force_login(user)
+    return client

@@ -6,6 +6,7 @@ import json
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.utils import timezone
 
 from providers.accounts import registration, registry
 from providers.accounts.options import get_options
@@ -362,3 +363,41 @@ def test_a_default_sandbox_is_not_removed_and_a_dry_run_says_so():
 
         assert code == 2
         assert "exists because no other account does" in text
+
+
+def test_quotas_are_changed_shown_and_warned_of():
+    code, text = _run("providers", "quota", "sandbox-a", "--daily", "500", "--monthly", "100", "--spread", "on")
+
+    assert code == 0
+    assert "daily quota      500" in text
+    assert "The daily quota 500 is larger than the monthly quota 100" in text
+    account = Account.objects.get(name="sandbox-a")
+    assert (account.daily_quota, account.monthly_quota, account.quota_spread) == (500, 100, True)
+    [row] = [row for row in _json("providers", "list") if row["name"] == "sandbox-a"]
+    assert row["quota"].endswith("today, 0 of 100 this month")
+
+    assert _run("providers", "quota", "sandbox-a", "--daily", "none")[0] == 0
+    assert Account.objects.get(name="sandbox-a").daily_quota is None
+
+
+def test_a_dry_run_of_quotas_changes_nothing():
+    assert "Would be the quotas" in _run("providers", "quota", "sandbox-a", "--daily", "500", "--dry-run")[1]
+    assert Account.objects.get(name="sandbox-a").daily_quota is None
+
+
+def test_a_quota_of_zero_is_refused_with_a_remedy():
+    code, text = _run("providers", "quota", "sandbox-a", "--daily", "0")
+
+    assert code == 2
+    assert "disable it or give it the weight 0" in text
+
+
+def test_an_account_out_of_quota_is_opened_again():
+    now = timezone.now()
+    Breaker.objects.filter(account__name="sandbox-a").update(out_of_quota_since=now, out_of_quota_reason="No credits.")
+
+    assert "Would open sandbox-a." in _run("providers", "open", "sandbox-a", "--dry-run")[1]
+    assert "Opened sandbox-a." in _run("providers", "open", "sandbox-a", "--note", "bought")[1]
+
+    assert Breaker.objects.get(account__name="sandbox-a").out_of_quota_since is None
+    assert "nothing to open" in _run("providers", "open", "sandbox-a")[1]
