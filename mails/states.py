@@ -30,6 +30,8 @@ class HoldReason(TextChoices):
 
 NEVER_CALLED = "not-called"  # reason_code of an attempt that was closed before its account heard of it
 CANNOT_CARRY = "cannot-carry"  # reason_code of an email that no account it may use can carry
+SUPPRESSED = "suppressed"  # reason_code of an email that ended because all who were left are suppressed
+ALL_SUPPRESSED = "Every recipient that was left is on the suppression list, so no provider was asked."
 DUPLICATE = "duplicate"  # reason_code of an email that is DONE and that two attempts were accepted for
 
 # Workers that died with an email, from which on it is sent apart from others; see dispatch/quarantine.py.
@@ -133,6 +135,17 @@ class RecipientState(TextChoices):
     PENDING = "pending", "Pending"
     ACCEPTED = "accepted", "Accepted"
     REFUSED = "refused", "Permanently rejected"
+    SUPPRESSED = "suppressed", "Suppressed"  # on the suppression list: no provider was asked
+
+
+class SuppressionReason(TextChoices):
+    """Reason why an address gets no email."""
+
+    HARD_BOUNCE = "hard-bounce", "Hard bounce"  # its server says that it does not exist
+    COMPLAINT = "complaint", "Complaint"  # its owner reported an email as spam
+    UNSUBSCRIBE = "unsubscribe", "Unsubscribed"
+    INVALID = "invalid", "Invalid address"
+    MANUAL = "manual", "By hand"
 
 
 class AttemptState(TextChoices):
@@ -171,6 +184,7 @@ class EventName(TextChoices):
     LATE_RESULT = "LATE RESULT", "Late response"
     REQUESTED = "REQUESTED", "Action requested"
     DUPLICATE = "DUPLICATE", "Sent twice"
+    SUPPRESSED = "SUPPRESSED", "Recipient suppressed"
     FILE_DOWNLOADED = "FILE DOWNLOADED", "File downloaded"
     LINK_REVOKED = "LINK REVOKED", "Download link revoked"
     COPIED = "COPIED", "Sent as a copy"
@@ -209,6 +223,7 @@ class Counted(TextChoices):
     FIRST_SEND = "first-send", "First attempts"  # duration: since they came in
     CALL = "call", "Provider requests"  # outcome: AttemptState; duration: the call
     END = "end", "Emails finished or put on hold"  # outcome: Ending; duration: since they came in
+    SUPPRESSED = "suppressed", "Suppressed recipients"
 
 
 class Ending(TextChoices):

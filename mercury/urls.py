@@ -12,6 +12,7 @@ from mails.api.viewsets.files import FileViewSet
 from mails.api.viewsets.links import LinkViewSet
 from mails.api.viewsets.mails import MailViewSet
 from mails.api.viewsets.stats import StatsViewSet
+from mails.api.viewsets.suppressions import SuppressionViewSet
 from mails.web import downloads, part_views, submit_views
 from mails.web import views as mail_views
 from mercury import error_pages
@@ -28,6 +29,7 @@ router.register("mails", MailViewSet, basename="api-mail")
 router.register("mails/(?P<mail_id>[^/]+)/events", EventViewSet, basename="api-event")
 router.register("files", FileViewSet, basename="api-file")
 router.register("links", LinkViewSet, basename="api-link")
+router.register("suppressions", SuppressionViewSet, basename="api-suppression")
 router.register("dispatcher/providers", AccountViewSet, basename="api-provider")
 router.register("stats", StatsViewSet, basename="api-stats")
 

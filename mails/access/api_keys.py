@@ -47,6 +47,8 @@ class Scope(TextChoices):
     EVENTS_SYSTEM = "events:system", "Append system events"
     PROVIDERS_READ = "providers:read", "Read provider accounts"
     PROVIDERS_WRITE = "providers:write", "Register, change and remove provider accounts"
+    SUPPRESSIONS_READ = "suppressions:read", "Read the suppressions of its sender domains"
+    SUPPRESSIONS_WRITE = "suppressions:write", "Add and remove suppressions of its sender domains"
     STATS_READ = "stats:read", "Read statistics for all applications"
 
 

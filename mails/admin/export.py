@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 import uuid
 from collections.abc import Iterable, Iterator
 
@@ -19,7 +18,7 @@ from mails.models.querysets import MailQuerySet
 from mails.reporting import search
 from mails.reporting.search import MailListFilter
 from mails.states import DUPLICATE
-from mercury.lib.mail.printable import replace_unprintable
+from mercury.lib.spreadsheets import escape_formula
 
 log = structlog.get_logger(__name__)
 
@@ -39,12 +38,6 @@ COLUMNS = (
     "ended",
     "possible_duplicate",
 )
-# Where a cell may begin, also for a spreadsheet whose language separates cells by semicolons, and what makes it a formula,
-# in the wide letters of East Asian keyboards too.
-_FORMULA = re.compile(
-    "(^|;)( *)(?=[-=+@\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH COMMERCIAL AT}])"
-)
-_ON_ONE_LINE = str.maketrans("\t\n", "  ")
 
 
 def export_view(request: HttpRequest) -> HttpResponseBase:
@@ -67,14 +60,6 @@ def export_view(request: HttpRequest) -> HttpResponseBase:
             "Cache-Control": "no-store",
         },
     )
-
-
-def escape_formula(cell: str) -> str:
-    """Return the cell so that no spreadsheet runs it, or a part of it, as a formula: a leading apostrophe keeps it text.
-
-    Line breaks become spaces and unprintable marks are replaced, as on the pages.
-    """
-    return _FORMULA.sub(r"\1\2'", replace_unprintable(cell).translate(_ON_ONE_LINE))
 
 
 def _select_mails(selected: MailListFilter | list[uuid.UUID]) -> MailQuerySet:

@@ -4,7 +4,7 @@ import datetime as dt
 
 from mails.models import MailLabel
 from mails.queues import QueueName
-from mails.states import DeliveryGuarantee, Status
+from mails.states import DeliveryGuarantee, Status, SuppressionReason
 from mercury.lib.rest import filters
 from mercury.lib.rest.filters import FilterField, ValueType
 from providers.outcomes import FailureClass
@@ -47,6 +47,16 @@ LINK_FIELDS: filters.FilterFields = {
     "sha256": FilterField(column="sha256"),
     "downloads": FilterField(column="downloads", kind=ValueType.INTEGER),
     "expires": FilterField(column="expires_at", kind=ValueType.MOMENT),
+}
+SUPPRESSION_FIELDS: filters.FilterFields = {
+    "id": FilterField(column="id", kind=ValueType.INTEGER),
+    "address": FilterField(column="address"),
+    "scope": FilterField(column="scope"),
+    "reason": FilterField(column="reason", values=SuppressionReason.values),
+    "source": FilterField(column="source"),
+    "since": FilterField(column="created_at", kind=ValueType.MOMENT),
+    "expires": FilterField(column="expires_at", kind=ValueType.MOMENT),
+    "mail": FilterField(column="mail_id", kind=ValueType.UUID),
 }
 EVENT_FIELDS: filters.FilterFields = {
     "id": FilterField(column="id", kind=ValueType.INTEGER),

@@ -64,6 +64,10 @@ class Planner:
 
     def _plan(self, draft: StepDraft, selection: AccountSelection, *, first: bool) -> StepPlan | None:
         now_ns = selection.now_ns
+        if draft.mail.suppressed:
+            draft = transitions.suppress(draft, now_ns=now_ns)
+            if not draft.mail.open_recipients:
+                return transitions.end_suppressed(draft, now_ns=now_ns)
         if selection.now >= draft.mail.expires_at:
             return transitions.expire(draft, now_ns=now_ns)
         unanswered = draft.mail.unanswered

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -19,6 +19,7 @@ from mails.dispatch.steps.transitions import Result, StepDraft, StepPlan
 from mails.lifecycle import action_execution, writer
 from mails.lifecycle.action_requests import Confirmation
 from mails.lifecycle.values import LateResult
+from mails.suppression.check import Entry
 from mercury.lib.database import database_clock
 from mercury.lib.database.database_errors import classify
 from providers.outcomes import Accepted, NotAttempted, Refused, Unknown
@@ -63,17 +64,27 @@ class Recorder:
             try:
                 with self.planner.until_confirmed(plans), select(self._pool, now_ns) as selection:
                     judged = selection.judge(results)
-                    plans[:] = [self._plan(result, selection) for result in judged]
+                    plans[:] = self._plan_all(judged, selection)
                     won = self.planner.record(selection, plans, one_by_one=True)
                 return judged, plans, won
             except BreakerChanged:
                 continue
 
-    def _plan(self, result: Result, selection: AccountSelection) -> StepPlan:
-        answer = call_results.close_call(result, now_ns=selection.now_ns)
-        if not isinstance(answer, StepDraft):
-            return answer
-        return self.planner.plan_next(answer, selection, give_back=self._is_stopping())
+    def _plan_all(self, results: Sequence[Result], selection: AccountSelection) -> list[StepPlan]:
+        answers = [call_results.close_call(result, now_ns=selection.now_ns) for result in results]
+        open_drafts = [answer for answer in answers if isinstance(answer, StepDraft)]
+        suppressed = claim.find_suppressed([draft.mail for draft in open_drafts], selection.now)
+        return [
+            answer if isinstance(answer, StepPlan) else self._plan_next(answer, suppressed, selection)
+            for answer in answers
+        ]
+
+    def _plan_next(
+        self, draft: StepDraft, suppressed: Mapping[uuid.UUID, Mapping[int, Entry]], selection: AccountSelection
+    ) -> StepPlan:
+        if draft.mail.id in suppressed:
+            draft = replace(draft, mail=draft.mail._replace(suppressed=suppressed[draft.mail.id]))
+        return self.planner.plan_next(draft, selection, give_back=self._is_stopping())
 
     def _apply_pending(self, lost: Sequence[Result], now_ns: int) -> tuple[list[StepPlan], set[uuid.UUID]]:
         """Carry out what was requested during a call; or give back what a pause keeps from the next account.

@@ -9,7 +9,7 @@ from django.db import DataError, IntegrityError, connection, transaction
 
 from mails import schedule
 from mails.dispatch import wake
-from mails.intake import given_files, idempotency
+from mails.intake import given_files, idempotency, suppressed
 from mails.intake.client import Client
 from mails.intake.judge import Draft, Judge
 from mails.intake.limits import Counting, find_limited, record_refused
@@ -85,6 +85,7 @@ def _write_groups(calls: Sequence[Sequence[NewMail]]) -> list[Receipts]:
 
 def _write(new: Sequence[NewMail]) -> dict[uuid.UUID, Receipt]:
     """Store emails in one transaction, and return their receipts: of those whose key is in use, that of the first one."""
+    new = suppressed.mark(new)
     with_keys, limited_by = any(draft.key is not None for draft in new), find_limited(new)
     counting = Counting(limited_by) if limited_by is not None else None
     # Without keys and limits it is one statement on PostgreSQL, which is a transaction of its own.

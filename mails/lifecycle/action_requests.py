@@ -377,7 +377,8 @@ def _reprocess(
     reopened = tuple(
         RecipientOutcome(id=recipient.id, state=RecipientState.PENDING)
         for recipient in recipients
-        if recipient.state == RecipientState.REFUSED and state.status == Status.DISCARDED
+        if recipient.state == RecipientState.SUPPRESSED
+        or (recipient.state == RecipientState.REFUSED and state.status == Status.DISCARDED)
     )
     event = _draft_event(
         EventName.REPROCESS, action_request, now_ns, before=state.status, **routing_constraint.to_blob()

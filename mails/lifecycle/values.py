@@ -154,7 +154,7 @@ class NewMail:
     """An email to be stored, with its first events. `mail` is unsaved and complete but for its state; `key` is unsaved.
 
     `mail` has `message.columns`. `limited_by`: the key whose limits it counts towards; None: no limit. `copied`: an
-    event of the email that it is a copy of.
+    event of the email that it is a copy of. `suppressed`: why some of its recipients, by address, get no email.
     """
 
     mail: Mail
@@ -164,6 +164,7 @@ class NewMail:
     key: IdempotencyKey | None = None
     limited_by: ApiKey | None = None
     copied: EventDraft | None = None
+    suppressed: Mapping[str, str] = field(default_factory=dict)
 
 
 LateResult = tuple[uuid.UUID, AttemptClosed | None, EventDraft]

@@ -18,7 +18,7 @@ from django.db.models.functions import Coalesce, Length
 
 from mails.lifecycle import counters, sql
 from mails.lifecycle.counters import CounterKey, Counters
-from mails.lifecycle.values import STATE_COLUMNS, EventDraft, IllegalTransition, LateResult, NewMail, Step
+from mails.lifecycle.values import STATE_COLUMNS, EventDraft, IllegalTransition, LateResult, MailState, NewMail, Step
 from mails.models import (
     Attempt,
     Content,
@@ -113,7 +113,7 @@ def _release_keys(keys: Sequence[IdempotencyKey]) -> None:
 def _store(new: Sequence[NewMail]) -> None:
     mail_rows = [(*_get_mail_row(mail.mail), _find_last_moment(mail.events), *mail.state) for mail in new]
     recipients = [
-        (mail.mail.id, recipient.kind, recipient.name, recipient.address, RecipientState.PENDING, "")
+        (mail.mail.id, recipient.kind, recipient.name, recipient.address, *_get_first_outcome(mail, recipient.address))
         for mail in new
         for recipient in mail.message.recipients
     ]
@@ -132,6 +132,7 @@ def _store(new: Sequence[NewMail]) -> None:
         sql.insert_rows(DownloadLink, sql.LINK_COLUMNS, links),
         sql.insert_rows(MailLabel, sql.LABEL_COLUMNS, labels),
         sql.insert_rows(MailFile, sql.FILE_COLUMNS, files),
+        sql.insert_rows(Rollup, counters.COLUMNS, _count_suppressed(new)),
         sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows(_list_first_events(new))),
     )
 
@@ -141,6 +142,30 @@ def _list_first_events(new: Iterable[NewMail]) -> Iterator[tuple[uuid.UUID, tupl
         yield mail.mail.id, mail.events
         if mail.copied is not None and mail.mail.copy_of is not None:
             yield mail.mail.copy_of, (mail.copied,)
+
+
+def _get_first_outcome(new: NewMail, address: str) -> tuple[str, str]:
+    reason = new.suppressed.get(address)
+    return (RecipientState.PENDING, "") if reason is None else (RecipientState.SUPPRESSED, reason)
+
+
+def _count_suppressed(new: Sequence[NewMail]) -> list[tuple[Any, ...]]:
+    """Return the rows that count the suppressed recipients of new emails, and the emails that ended with it."""
+    suppressing = [mail for mail in new if mail.suppressed]
+    if not suppressing:
+        return []
+    totals, now = Counters(), database_clock.now()
+    for mail in suppressing:
+        moved = _MovedMail(mail.mail.queue, mail.mail.created_at, mail.mail.api_key_id or 0, 0)
+        if mail.state.status in ENDINGS:
+            _count_ending(totals, mail.state, moved, 0.0)
+        for _ in mail.suppressed:
+            totals.count(CounterKey(Counted.SUPPRESSED, moved.queue, application=moved.application))
+    return _build_counter_rows(totals, now)
+
+
+def _build_counter_rows(totals: Counters, now: dt.datetime) -> list[tuple[Any, ...]]:
+    return [tuple(row[name] for name in counters.COLUMNS) for row in totals.build_rows(now)]
 
 
 def _build_link_rows(new: NewMail) -> Iterator[tuple[Any, ...]]:
@@ -179,7 +204,7 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
         if connection.vendor != "postgresql":
             _write_attempts(won)
         outcomes = [_get_outcome_row(outcome) for step in won for outcome in step.recipients]
-        counts = [tuple(row[name] for name in counters.COLUMNS) for row in _count(won, moved, now).build_rows(now)]
+        counts = _build_counter_rows(_count(won, moved, now), now)
         sql.execute(
             sql.update_rows(Recipient, sql.OUTCOME_COLUMNS, outcomes),
             sql.insert_rows(Rollup, counters.COLUMNS, counts),
@@ -359,7 +384,10 @@ def _count(steps: Iterable[Step], moved: Mapping[uuid.UUID, _MovedMail], now: dt
         if step.closed is not None and step.closed.account:
             _count_call(totals, step, mail)
         if step.after.status in ENDINGS:
-            _count_ending(totals, step, mail, age)
+            _count_ending(totals, step.after, mail, age)
+        for outcome in step.recipients:
+            if outcome.state == RecipientState.SUPPRESSED:
+                totals.count(CounterKey(Counted.SUPPRESSED, mail.queue, application=mail.application))
     return totals
 
 
@@ -373,8 +401,8 @@ def _count_call(totals: Counters, step: Step, mail: _MovedMail) -> None:
     )
 
 
-def _count_ending(totals: Counters, step: Step, mail: _MovedMail, age: float) -> None:
-    after, ending = step.after, ENDINGS[step.after.status]
+def _count_ending(totals: Counters, after: MailState, mail: _MovedMail, age: float) -> None:
+    ending = ENDINGS[after.status]
     if ending == Ending.DONE and (after.tried or after.round > 1):  # an attempt that was not made is no failure
         ending = Ending.FAILOVER
     key = CounterKey(Counted.END, mail.queue, after.provider, mail.application, ending, after.failure_class)

@@ -14,7 +14,16 @@ from django.conf import settings
 from django.db import Error
 
 from mails.actions import bulk
-from mails.maintenance import ended_links, leadership, old_rows, partitions, retention, sweeper, unused_files
+from mails.maintenance import (
+    ended_links,
+    expired_suppressions,
+    leadership,
+    old_rows,
+    partitions,
+    retention,
+    sweeper,
+    unused_files,
+)
 from mails.maintenance.periodic_thread import Beat, PeriodicThread
 from mails.reporting import rollups
 from mercury.lib.database import database_clock
@@ -41,6 +50,7 @@ class Scheduler:
             retention.TASK: self._remove_old_mails,
             old_rows.TASK: self._remove_old_rows,
             ended_links.TASK: self._release_ended_links,
+            expired_suppressions.TASK: self._remove_expired_suppressions,
             unused_files.TASK: self._remove_unused_files,
         }
         self._threads = (
@@ -103,6 +113,10 @@ class Scheduler:
     def _release_ended_links(self, beat: Beat) -> None:
         if leadership.begin_run(ended_links.TASK, beat.worker, every=ended_links.EVERY):
             ended_links.remove()
+
+    def _remove_expired_suppressions(self, beat: Beat) -> None:
+        if leadership.begin_run(expired_suppressions.TASK, beat.worker, every=expired_suppressions.EVERY):
+            expired_suppressions.remove(seconds=SLICE)
 
     def _remove_unused_files(self, beat: Beat) -> None:
         if leadership.acquire(unused_files.TASK, beat.worker):

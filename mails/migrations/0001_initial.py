@@ -685,7 +685,12 @@ class Migration(migrations.Migration):
                 (
                     "state",
                     models.CharField(
-                        choices=[("pending", "Pending"), ("accepted", "Accepted"), ("refused", "Permanently rejected")],
+                        choices=[
+                            ("pending", "Pending"),
+                            ("accepted", "Accepted"),
+                            ("refused", "Permanently rejected"),
+                            ("suppressed", "Suppressed"),
+                        ],
                         default="pending",
                         max_length=16,
                     ),
@@ -729,6 +734,7 @@ class Migration(migrations.Migration):
                             ("first-send", "First attempts"),
                             ("call", "Provider requests"),
                             ("end", "Emails finished or put on hold"),
+                            ("suppressed", "Suppressed recipients"),
                         ],
                         max_length=12,
                     ),
@@ -918,7 +924,8 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="recipient",
             constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["pending", "accepted", "refused"])), name="recipient_state_known"
+                condition=models.Q(("state__in", ["pending", "accepted", "refused", "suppressed"])),
+                name="recipient_state_known",
             ),
         ),
         migrations.AddConstraint(
@@ -1187,6 +1194,70 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+        ),
+        migrations.CreateModel(
+            name="Suppression",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "address",
+                    models.CharField(
+                        help_text="In small letters: `Hera@…` and `hera@…` are one mailbox.", max_length=320
+                    ),
+                ),
+                (
+                    "scope",
+                    models.CharField(blank=True, help_text="A sender domain; blank: all senders.", max_length=255),
+                ),
+                (
+                    "reason",
+                    models.CharField(
+                        choices=[
+                            ("hard-bounce", "Hard bounce"),
+                            ("complaint", "Complaint"),
+                            ("unsubscribe", "Unsubscribed"),
+                            ("invalid", "Invalid address"),
+                            ("manual", "By hand"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        help_text="user:<name>, key:<name>, command line, or a provider account.", max_length=160
+                    ),
+                ),
+                (
+                    "detail",
+                    models.CharField(
+                        blank=True, help_text="In words, such as the reply of the mail server.", max_length=500
+                    ),
+                ),
+                ("created_at", models.DateTimeField()),
+                ("expires_at", models.DateTimeField(help_text="None: never.", null=True)),
+                ("mail_id", models.UUIDField(help_text="The email that caused it.", null=True)),
+            ],
+            options={
+                "ordering": ("-id",),
+                "indexes": [
+                    models.Index(fields=["scope", "-id"], name="suppression_by_scope"),
+                    models.Index(
+                        condition=models.Q(("expires_at__isnull", False)),
+                        fields=["expires_at"],
+                        name="suppression_expiring",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("address", "scope"), name="one_suppression_per_address"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("reason__in", ["hard-bounce", "complaint", "unsubscribe", "invalid", "manual"])
+                        ),
+                        name="suppression_reason_known",
+                    ),
+                ],
+            },
         ),
         migrations.AddIndex(
             model_name="downloadlink",

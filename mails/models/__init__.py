@@ -17,6 +17,7 @@ from mails.models.queue_rule import QueueRule
 from mails.models.queue_settings import QueueSettings
 from mails.models.rollup import Rollup
 from mails.models.stored_file import FileContent, FilePiece, MailFile, StoredFile, UnusedFile
+from mails.models.suppression import Suppression
 from mails.models.worker import PeriodicTask, Worker
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Rollup",
     "SenderPermission",
     "StoredFile",
+    "Suppression",
     "UnusedFile",
     "Worker",
     "first_id",

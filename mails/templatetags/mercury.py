@@ -57,6 +57,7 @@ _OUTCOMES = {
     RecipientState.PENDING: ("neutral", "clock"),
     RecipientState.ACCEPTED: ("ok", "tick"),
     RecipientState.REFUSED: ("bad", "cross"),
+    RecipientState.SUPPRESSED: ("bad", "ban"),
 }
 _LINK_STATES = {
     LinkState.VALID: ("ok", "tick"),

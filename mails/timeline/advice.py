@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mails.models import Attempt, Event, Mail, Recipient
-from mails.states import CANNOT_CARRY, AttemptState, EventName, RecipientState, Source, Status
+from mails.states import CANNOT_CARRY, SUPPRESSED, AttemptState, EventName, RecipientState, Source, Status
 from mails.timeline.event_payload import EventPayload
 from mercury.lib.mail.printable import replace_unprintable
 from providers.outcomes import FailureClass
@@ -46,6 +46,13 @@ def advise(
                 next_step="Check these addresses and send a corrected copy to them only; the others have it.",
                 may_copy=True,
             )
+        case Status.DONE if any(recipient.state == RecipientState.SUPPRESSED for recipient in recipients):
+            return Advice(
+                title="Sent to some recipients only: some addresses are on the suppression list.",
+                errors=_list_refused(recipients),
+                next_step="If they may get email again, ask an operator to remove them from the list, then send them a copy.",
+                may_copy=True,
+            )
     return None
 
 
@@ -67,6 +74,13 @@ def _advise_on_rejected(mail: Mail, events: Sequence[Event]) -> Advice:
 
 def _advise_on_discarded(mail: Mail, attempts: Sequence[Attempt], recipients: Sequence[Recipient]) -> Advice:
     errors = _list_replies(attempts, recipients)
+    if mail.reason_code == SUPPRESSED:
+        return Advice(
+            title="Not sent: its recipients are on the suppression list.",
+            errors=_list_refused(recipients),
+            next_step="If they may get email again, ask an operator to remove them from the list and to reprocess the email.",
+            may_copy=False,
+        )
     if mail.reason_code == CANNOT_CARRY:
         return Advice(
             title="Not sent: no account that it may use can carry it.",
@@ -121,5 +135,5 @@ def _list_refused(recipients: Sequence[Recipient]) -> list[str]:
         f"{replace_unprintable(recipient.address)}: "
         f"{replace_unprintable(recipient.reason)[:_LONGEST_REPLY] or 'permanently rejected'}"
         for recipient in recipients
-        if recipient.state == RecipientState.REFUSED
+        if recipient.state in (RecipientState.REFUSED, RecipientState.SUPPRESSED)
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mails.models import Event, Mail
-from mails.states import Action, EventName, Source
+from mails.states import Action, EventName, Source, SuppressionReason
 from mails.timeline import action_text, file_text
 from mails.timeline.entry import BoldText, Entry, EvaluatedAccount, refer_to_email
 from mails.timeline.event_payload import EventPayload, shorten
@@ -63,6 +63,19 @@ def _describe_accepted(mail: Mail, payload: EventPayload) -> Entry:
     answered = ". Answered 202." if mail.source == Source.API else "."
     parts = (f"{recipients}, queue ", BoldText(payload.get_text("queue") or mail.queue), answered)
     return Entry(title="Valid and stored", parts=parts, tone="ok", icon="tick")
+
+
+def _describe_suppressed(mail: Mail, payload: EventPayload) -> Entry:
+    reason, scope, since = payload.get_text("reason"), payload.get_text("scope"), payload.get_time("since")
+    words = SuppressionReason(reason).label.lower() if reason in SuppressionReason.values else reason
+    parts = [
+        BoldText(payload.get_text("address") or "A recipient"),
+        " gets no email: it is on the suppression list",
+        f" for email from {scope}" if scope else "",
+        f" since {since:%Y-%m-%d}" if since else "",
+        f" ({words})." if words else ".",
+    ]
+    return Entry(title="Recipient suppressed", parts=tuple(filter(None, parts)), tone="bad", icon="ban")
 
 
 def _describe_enqueue(mail: Mail, payload: EventPayload) -> Entry:
@@ -296,6 +309,7 @@ _DESCRIBERS: dict[str, Callable[[Mail, EventPayload], Entry]] = {
     EventName.NEW: _describe_new,
     EventName.BAD_REQUEST: _describe_bad_request,
     EventName.ACCEPTED: _describe_accepted,
+    EventName.SUPPRESSED: _describe_suppressed,
     EventName.ENQUEUE: _describe_enqueue,
     EventName.DEQUEUE: _describe_dequeue,
     EventName.READY_TO_SEND: _describe_ready_to_send,

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from mails.models import Mail
 from mails.obstacles import NO_OBSTACLES, Obstacles
-from mails.states import DUE, DUPLICATE, LEASED, Action, HoldReason, Status
+from mails.states import ALL_SUPPRESSED, DUE, DUPLICATE, LEASED, SUPPRESSED, Action, HoldReason, Status
 from mails.timeline.action_text import HELD_WORDS
 from mails.timeline.event_payload import EventPayload
 from mails.timeline.reply_text import describe_reason
@@ -60,6 +60,8 @@ def _choose_plain_badge(mail: Mail) -> Badge:
             return _choose_held_badge(mail.reason_code)
         case Status.DONE:
             return _choose_sent_badge(mail)
+        case Status.DISCARDED if mail.reason_code == SUPPRESSED:
+            return Badge(word="Discarded", tone="bad", icon="ban", help=ALL_SUPPRESSED)
         case Status.DISCARDED:
             return Badge(word="Discarded", tone="bad", icon="cross", help="No account accepted it.")
         case Status.EXPIRED:
@@ -130,7 +132,8 @@ def _describe_state(mail: Mail, now: dt.datetime, obstacles: Obstacles) -> str:
         case Status.DONE:
             return _describe_sent(mail, provider or "a provider")
         case Status.DISCARDED:
-            return f"No account accepted it ({reason or 'no reason recorded'}). Gave up after {duration}."
+            gave_up = f"No account accepted it ({reason or 'no reason recorded'}). Gave up after {duration}."
+            return ALL_SUPPRESSED if mail.reason_code == SUPPRESSED else gave_up
         case Status.EXPIRED:
             return f"Expired after {duration}: no account accepted it in time."
         case Status.CANCELLED:

@@ -44,6 +44,7 @@ _NAVIGATION = (
     ("Providers", "admin:providers_account_changelist", "providers/", "providers.view_account"),
     ("Queues", "admin:queues", "queues/", FIGURES),
     ("Sandbox", "sandbox", "sandbox/", "providers.view_account"),
+    ("Suppressions", "admin:mails_suppression_changelist", "mails/suppression/", "mails.view_suppression"),
     ("API keys", "admin:mails_apikey_changelist", "mails/apikey/", "mails.view_apikey"),
     ("More", "admin:more", "", ""),
 )

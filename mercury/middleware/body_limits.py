@@ -23,7 +23,9 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 _TAKE_EMAIL = frozenset({"", "/preview", "/api/v1.0/mails", "/api/v1.0/mails/batch"})
 
 # Paths that take a file, which is stored while it arrives.
-_TAKES_FILES = re.compile(r"/api/v1\.0/files(/[^/]+)?")
+_TAKES_FILES = re.compile(r"/api/v1\.0/(files(/[^/]+)?|suppressions/import)")
+# Pages whose forms have files in them, as browsers without scripts send them.
+_FORMS_WITH_FILES = frozenset({"/", "/admin/mails/suppression/import/"})
 _TAKES_EVENTS = re.compile(r"/api/v1\.0/mails/[^/]+/events")
 
 EVENT_LIMIT = 7 * large_bodies.SMALL  # a blob of 64 KB, each octet of which JSON may escape with six, and the rest
@@ -49,9 +51,9 @@ def takes_file(path: str) -> bool:
 
 
 def _is_form_with_files(request: HttpRequest) -> bool:
-    """Return True for the form of an email as browsers without scripts send it: with its files in it."""
+    """Return True for a form that takes files: that of an email, as browsers without scripts send it, and imports."""
     is_chunked = "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
-    return request.path_info == "/" and request.content_type == "multipart/form-data" and not is_chunked
+    return request.path_info in _FORMS_WITH_FILES and request.content_type == "multipart/form-data" and not is_chunked
 
 
 def _has_session(request: HttpRequest) -> bool:

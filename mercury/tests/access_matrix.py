@@ -150,6 +150,7 @@ def _api() -> Iterator[Row]:
     yield _row("API: `links/…`", "GET", who, f"{a_link}/?$")
     who = holding("mails.view_mail+mails.change_mail", scope=Scope.MAILS_MANAGE)
     yield _row("API: `links/…/revoke`", "POST", who, f"{a_link}/revoke/?$")
+    yield from _suppressions()
     files, a_file = f"{API}^files", f"{API}^files/(?P<file_id>[^/]+)/?$"
     who = Who(signed_in=True, scope=Scope.MAILS_SEND)
     yield _row("API: `files/`: one's own files", "GET, POST", who, f"{files}$", f"{files}/$")
@@ -236,6 +237,17 @@ def _sandbox() -> Iterator[Row]:
     yield _row("`/admin/sandbox/…/clear/`", "GET, POST", staff("providers.change_account"), f"{one}clear/")
 
 
+def _suppressions() -> Iterator[Row]:
+    listed, one = f"{API}^suppressions", f"{API}^suppressions/(?P<suppression_id>[^/]+)/?$"
+    reads = holding("mails.view_suppression", scope=Scope.SUPPRESSIONS_READ)
+    routes = (f"{listed}$", f"{listed}/$", f"{listed}/check/?$", f"{listed}/export/?$", one)
+    yield _row("API: `suppressions/`, `check`, `export`, one", "GET", reads, *routes)
+    adds = holding("mails.add_suppression", scope=Scope.SUPPRESSIONS_WRITE)
+    yield _row("API: `suppressions/`, `import`", "POST", adds, f"{listed}$", f"{listed}/$", f"{listed}/import/?$")
+    removes = holding("mails.delete_suppression", scope=Scope.SUPPRESSIONS_WRITE)
+    yield _row("API: `suppressions/…`", "DELETE", removes, one)
+
+
 def _accounts() -> Iterator[Row]:
     page, change = "admin/providers/account/", staff("providers.change_account")
     one = f"{page}<int:account_id>/"
@@ -259,6 +271,15 @@ def _models() -> Iterator[Row]:
     manage = staff("mails.view_mail+mails.change_mail")
     revoke = "admin/mails/downloadlink/<uuid:link_id>/revoke/"
     yield _row("`/admin/mails/downloadlink/…/revoke/`", "GET, POST", manage, revoke)
+    yield from _model(
+        "mails/suppression",
+        view=staff("mails.view_suppression"),
+        add=staff("mails.add_suppression"),
+        delete=staff("mails.delete_suppression"),
+    )
+    listed = "admin/mails/suppression/"
+    yield _row(f"`/{listed}export/`", "GET", staff("mails.view_suppression"), f"{listed}export/")
+    yield _row(f"`/{listed}import/`", "GET, POST", staff("mails.add_suppression"), f"{listed}import/")
     event = "admin/mails/event/"
     yield from (row for row in _model("mails/event", view=view_mail) if row.routes[0] != event)
     shown = f"{event}<path:object_id>/change/", f"{event}<path:object_id>/history/"

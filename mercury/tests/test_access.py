@@ -21,8 +21,20 @@ from django.utils import timezone
 from mails.access import api_keys
 from mails.files import uploads
 from mails.intake.client import Client as Submitter
-from mails.models import ApiKey, BulkAction, Event, Mail, QueueRule, QueueSettings, SenderPermission, StoredFile
+from mails.models import (
+    ApiKey,
+    BulkAction,
+    Event,
+    Mail,
+    QueueRule,
+    QueueSettings,
+    SenderPermission,
+    StoredFile,
+    Suppression,
+)
 from mails.states import Source
+from mails.suppression import entries
+from mails.suppression.rules import NewEntry
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.files.builders import a_link
 from mercury.lib.audit import log as audit
@@ -154,6 +166,8 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "token": "nonsense",
         "ticket": "nonsense",
     }
+    entries.put([NewEntry(HERA, scope="olimpus.com")], source="test")
+    values["suppression_id"] = str(Suppression.objects.get().pk)
     common = {"username": "zeus", "ip_address": "192.0.2.1", "user_agent": "x", "attempt_time": timezone.now()}
     entry = audit.record(Act.CHANGE, by="test", kind="test", name="test")
     objects = {
@@ -167,6 +181,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "mails/bulkaction": bulk.pk,
         "mails/event": Event.objects.filter(mail=mails["key"])[0].pk,
         "mails/downloadlink": a_link(mail=mails["key"], number=2).pk,
+        "mails/suppression": values["suppression_id"],
         "mails/mail": mails["key"].pk,
         "mails/queuerule": QueueRule.objects.create(name="news", queue="bulk").pk,
         "mails/queuesettings": QueueSettings.objects.create(queue="bulk").pk,

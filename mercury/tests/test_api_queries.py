@@ -35,6 +35,8 @@ def urls(zeus, olympus):
         f"{base}/dispatcher/providers/{olympus.account.pk}": [],
         f"{base}/files/": LISTS,
         f"{base}/links/": LISTS,
+        f"{base}/suppressions/": LISTS,
+        f"{base}/suppressions/export": ["filter"],
         f"{base}/stats/now": [],
         **{f"{base}/stats/{name}": PERIOD for name in ("queues", "applications", "providers", "series")},
         f"{base}/stats/breakers": PERIOD[:2],
@@ -84,6 +86,7 @@ def test_the_parameters_that_are_described_are_those_that_are_known(zeus, urls):
         described[path] = [found["name"] for found in parameters if found["in"] == "query"]
 
     known = [sorted(names) for url, names in urls.items() if not url.endswith("/schema")]
+    known.append(["address", "sender"])  # of `suppressions/check`, which needs one
     assert sorted(map(sorted, described.values())) == sorted(known + [[]] * (len(described) - len(known)))
 
 

@@ -139,7 +139,7 @@ class RecipientSerializer(MailboxSerializer):
 
     kind = serializers.ChoiceField(choices=RecipientKind.values, help_text="Where the email names it.")
     state = serializers.ChoiceField(choices=RecipientState.values, help_text="The outcome.")
-    reason = serializers.CharField(help_text="The provider's words, if it refused.")
+    reason = serializers.CharField(help_text="The provider's words if it refused, or why the address is suppressed.")
 
 
 class MailFileSerializer(serializers.Serializer[MailFile]):

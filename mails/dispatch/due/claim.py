@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -16,6 +17,8 @@ from mails.lifecycle.sql import PAUSED_QUEUES, SENDING_NOT_PAUSED
 from mails.lifecycle.values import STATE_COLUMNS, AttemptOpened, MailState, parse_state
 from mails.models import Mail
 from mails.states import QUARANTINE_CLAIMS, DeliveryGuarantee, RecipientKind, RecipientState, Status
+from mails.suppression import check
+from mails.suppression.check import LIST_HAS_ENTRIES, Entry
 from mercury.lib.database import recordset
 from mercury.lib.database.recordset import as_time, as_uuid
 from providers.kinds.capabilities import MessageTraits
@@ -57,6 +60,9 @@ class ClaimedRecipient(NamedTuple):
     name: str = ""
 
 
+NOBODY: Mapping[int, Entry] = MappingProxyType({})
+
+
 class ClaimedMail(NamedTuple):
     """An email as a dispatcher sees it, with everything needed to route it. Its content is loaded for the call.
 
@@ -76,6 +82,7 @@ class ClaimedMail(NamedTuple):
     route_name: str = ""  # `Mail.route`
     route: MailRoute = ANY_ROUTE
     unanswered: UnansweredRequest | None = None  # the last one, if the email may have been sent
+    suppressed: Mapping[int, Entry] = NOBODY  # open recipients that are on the suppression list, by their id
 
     def __repr__(self) -> str:
         """Return its id alone: addresses must not get into a log."""
@@ -136,7 +143,7 @@ def select_due(
     skipped, not waited for. Quarantined emails of the same routes come first, at most `quarantined` of them.
 
     Each branch is read in the order of its index: one condition over all of them would sort everything that waits, at each query.
-    One statement for everything: a busy process gets the processor back milliseconds after each answer is there.
+    One statement for everything, and one more for the suppression list where it has entries: a busy process gets the processor back milliseconds after each answer is there.
     """
     if not branches:
         return []
@@ -156,7 +163,8 @@ def select_due(
             ), added AS (
                 SELECT due.*, sum(size) OVER (ORDER BY {order}, id) - size AS before FROM due
             )
-            SELECT {", ".join(f"added.{name}" for name in _READ)}, {_select_recipients("added.id")}, {_select_unanswered("added")}
+            SELECT {LIST_HAS_ENTRIES}, {", ".join(f"added.{name}" for name in _READ)},
+                {_select_recipients("added.id")}, {_select_unanswered("added")}
             FROM added WHERE before + size <= %s - yields * {MOST_BYTES // 4} OR before + %s = 0 ORDER BY {order}, added.id
             """,  # noqa: S608 (names of our own columns)
             [
@@ -167,7 +175,26 @@ def select_due(
                 bytes_in_use,
             ],
         )
-        return [_load(*row) for row in cursor.fetchall()]
+        rows = cursor.fetchall()
+    mails = [_load(*row[1:]) for row in rows]
+    suppressed = _match(mails, now) if rows and rows[0][0] else {}
+    return [mail._replace(suppressed=suppressed.get(mail.id, NOBODY)) for mail in mails] if suppressed else mails
+
+
+def find_suppressed(mails: Sequence[ClaimedMail], now: dt.datetime) -> dict[uuid.UUID, dict[int, Entry]]:
+    """Return the open recipients of these emails that are on the suppression list, by their email. At most one query."""
+    return _match(mails, now) if mails and check.may_have_entries() else {}
+
+
+def _match(mails: Sequence[ClaimedMail], now: dt.datetime) -> dict[uuid.UUID, dict[int, Entry]]:
+    found = check.find({recipient.address for mail in mails for recipient in mail.open_recipients}, now)
+    matched = {mail.id: _match_recipients(mail, found) for mail in mails} if found else {}
+    return {mail_id: entries for mail_id, entries in matched.items() if entries}
+
+
+def _match_recipients(mail: ClaimedMail, found: check.Matches) -> dict[int, Entry]:
+    entries = {recipient.id: found.find(recipient.address, sender=mail.sender) for recipient in mail.open_recipients}
+    return {number: entry for number, entry in entries.items() if entry is not None}
 
 
 def _group(branches: Sequence[Branch]) -> dict[str, list[Branch]]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from mails.dispatch import retry_policy
-from mails.dispatch.due.claim import ClaimedMail, ClaimedRecipient
+from mails.dispatch.due.claim import ClaimedMail
 from mails.dispatch.due.unanswered import UnansweredRequest
 from mails.dispatch.steps.transitions import (
     Result,
@@ -14,6 +14,7 @@ from mails.dispatch.steps.transitions import (
     hold_draft,
     put_off,
     requeue,
+    update_recipients,
 )
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import ActionRequest, Confirmation, list_recipients
@@ -175,7 +176,7 @@ def _close(result: Result, now_ns: int) -> StepDraft:
     outcomes = _find_outcomes(mail, result.outcome)
     before = mail.unanswered
     mail = mail._replace(unanswered=_find_unanswered(result))
-    mail = mail._replace(recipients=_update_recipients(mail, outcomes)) if outcomes else mail
+    mail = mail._replace(recipients=update_recipients(mail.recipients, outcomes)) if outcomes else mail
     is_answered = before is not None and mail.unanswered is None
     state = mail.state._replace(
         claims=0,
@@ -280,16 +281,6 @@ def _find_outcomes(mail: ClaimedMail, outcome: Outcome) -> tuple[RecipientOutcom
         elif refusal.permanent:
             outcomes.append(RecipientOutcome(id=recipient.id, state=RecipientState.REFUSED, reason=refusal.reason))
     return tuple(outcomes)
-
-
-def _update_recipients(mail: ClaimedMail, outcomes: tuple[RecipientOutcome, ...]) -> tuple[ClaimedRecipient, ...]:
-    known = {outcome.id: outcome for outcome in outcomes}
-    return tuple(
-        recipient._replace(state=known[recipient.id].state, reason=known[recipient.id].reason)
-        if recipient.id in known
-        else recipient
-        for recipient in mail.recipients
-    )
 
 
 def _end(draft: StepDraft, result: Result, now_ns: int) -> Step:

@@ -2,13 +2,13 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from typing import Any, assert_never
 
 from mails.dispatch import retry_policy
 from mails.dispatch.dispatcher_settings import DispatcherSettings
-from mails.dispatch.due.claim import ClaimedMail
+from mails.dispatch.due.claim import NOBODY, ClaimedMail, ClaimedRecipient
 from mails.lifecycle.action_requests import list_recipients
 from mails.lifecycle.values import (
     AttemptClosed,
@@ -21,7 +21,18 @@ from mails.lifecycle.values import (
 )
 from mails.message.message import Message
 from mails.models import uuid7
-from mails.states import CANNOT_CARRY, NEVER_CALLED, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
+from mails.states import (
+    ALL_SUPPRESSED,
+    CANNOT_CARRY,
+    NEVER_CALLED,
+    SUPPRESSED,
+    Actor,
+    AttemptState,
+    EventName,
+    HoldReason,
+    RecipientState,
+    Status,
+)
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_duration
 from mercury.lib.moments import format_iso
@@ -338,6 +349,55 @@ def expire(draft: StepDraft, *, now_ns: int) -> StepPlan:
     finished_at = database_clock.from_ns(now_ns)
     after = release_lease(draft.state, Status.EXPIRED, reason_code="expired", finished_at=finished_at)
     return StepPlan(step=draft.finish(after, event), draft=draft)
+
+
+def suppress(draft: StepDraft, *, now_ns: int) -> StepDraft:
+    """Give up the recipients that are on the suppression list; nobody is asked to send to them."""
+    entries = draft.mail.suppressed
+    outcomes, events = [], []
+    for recipient in draft.mail.open_recipients:
+        if entry := entries.get(recipient.id):
+            outcomes.append(RecipientOutcome(id=recipient.id, state=RecipientState.SUPPRESSED, reason=entry.sentence))
+            blob = entry.as_blob(recipient.address)
+            events.append(EventDraft(event=EventName.SUPPRESSED, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob))
+    unanswered = draft.mail.unanswered
+    mail = draft.mail._replace(
+        recipients=update_recipients(draft.mail.recipients, outcomes),
+        suppressed=NOBODY,
+        # A repeated request would have fewer recipients: the provider would not take it for the same.
+        unanswered=unanswered._replace(key_scope="") if unanswered else None,
+    )
+    return replace(draft, mail=mail, events=(*draft.events, *events), recipients=(*draft.recipients, *outcomes))
+
+
+def end_suppressed(draft: StepDraft, *, now_ns: int) -> StepPlan:
+    """End an email whose last open recipients are suppressed: as done if others were accepted before, else as discarded."""
+    partly = _end_in_part(draft, ALL_SUPPRESSED, now_ns)
+    if partly is not None:
+        return StepPlan(step=partly, draft=draft)
+    event = EventDraft(event=EventName.DISCARDED, by=Actor.DISPATCHER, at_ns=now_ns, blob={"info": ALL_SUPPRESSED})
+    finished_at = database_clock.from_ns(now_ns)
+    after = release_lease(
+        draft.state,
+        Status.DISCARDED,
+        finished_at=finished_at,
+        failure_class=FailureClass.MESSAGE,
+        reason_code=SUPPRESSED,
+    )
+    return StepPlan(step=draft.finish(after, event), draft=draft)
+
+
+def update_recipients(
+    recipients: Iterable[ClaimedRecipient], outcomes: Iterable[RecipientOutcome]
+) -> tuple[ClaimedRecipient, ...]:
+    """Return the recipients as they are with these outcomes."""
+    known = {outcome.id: outcome for outcome in outcomes}
+    return tuple(
+        recipient._replace(state=known[recipient.id].state, reason=known[recipient.id].reason)
+        if recipient.id in known
+        else recipient
+        for recipient in recipients
+    )
 
 
 def _discard(draft: StepDraft, info: str, now_ns: int) -> Step:

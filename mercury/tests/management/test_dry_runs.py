@@ -14,6 +14,8 @@ from mails.lifecycle.action_requests import ActionRequest
 from mails.models import EventSink, Mail
 from mails.queues import QueueName
 from mails.states import Action, Actor
+from mails.suppression import entries
+from mails.suppression.rules import NewEntry
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.commandline import run
 from mails.tests.files.builders import a_link
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.django_db
 PREFIX = "<prefix>"
 MAIL = "<mail>"
 LINK = "<link>"
+LIST = "<list>"
 # What is written after each command to have it do something; a new command needs its line here.
 EXAMPLES = {
     ("apikey", "create"): ["shop", "--sender", ZEUS],
@@ -60,6 +63,9 @@ EXAMPLES = {
     ("streams", "rejected"): ["file", "--clear"],
     ("streams", "remove"): ["file"],
     ("streams", "resume"): ["file"],
+    ("suppressions", "add"): [HERA],
+    ("suppressions", "import"): [LIST],
+    ("suppressions", "remove"): [HERA, "--scope", "olimpus.com"],
     ("sweep",): [],
 }
 
@@ -99,7 +105,7 @@ def everything():
 
 
 @pytest.mark.parametrize("form", list(dry_runs()), ids=" ".join)
-def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mail, settings):
+def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mail, settings, tmp_path):
     assert form in EXAMPLES, f"give `manage.py {' '.join(form)}` a line in EXAMPLES"
     key, _ = api_keys.create("till", scopes=[api_keys.Scope.MAILS_SEND], senders=["*"])
     if form == ("providers", "remove"):
@@ -116,6 +122,10 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
         EventSink.objects.create(name="file", position=0, created_at=timezone.now())
     if form == ("links", "revoke"):
         names[LINK] = str(a_link().pk)
+    if form[0] == "suppressions":
+        entries.put([NewEntry(HERA, scope="olimpus.com")], source="test")
+        names[LIST] = str(tmp_path / "list.csv")
+        (tmp_path / "list.csv").write_text(f"address\n{HERA}\n")
     before = everything()
 
     ran = run(*form, *(names.get(word, word) for word in EXAMPLES[form]), "--dry-run", "--json")
