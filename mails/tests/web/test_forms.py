@@ -68,7 +68,7 @@ def test_an_error_of_no_field_is_listed_without_a_link():
     form = SubmitForm(TYPED, senders=["*"])
     form.is_valid()
 
-    form.show_refusal(refused("expires_at", "It is in the past."))
+    form.show_refusal(refused("weather", "It is in the past."))
 
     assert form.error_list == [("", "", "It is in the past.")]
 
