@@ -44,13 +44,18 @@ def loads_any(body: bytes) -> Any:
 
     Raises NotStrictJSON, nothing else. Recursion is limited to MAX_DEPTH, and time is proportional to the size.
     """
-    # A third of the time for what breaks no rule, as nearly all bodies do. It says only that: the rest is read again.
+    found = _load_quickly(body)
+    return found[0] if found else _load_and_explain(body)
+
+
+def _load_quickly(body: bytes) -> list[Any]:
+    """Return the value alone in a list, in a third of the time; nothing if a rule may be broken, which few bodies do."""
     if b"\\u0000" not in body and b"\\u003" not in body and sum(map(body.count, (b"[", b"{", b","))) < MAX_VALUES:
         with suppress(orjson.JSONDecodeError):
             value = orjson.loads(body)
             if _is_strict(value, colons=body.count(b":")):
-                return value
-    return _load_and_explain(body)
+                return [value]
+    return []
 
 
 def _is_strict(value: Any, *, colons: int) -> bool:
