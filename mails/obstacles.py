@@ -10,29 +10,25 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from django.db.models import Count
 
 from mails import pauses
 from mails.models import Mail, Pause, Worker
 from mails.pauses import ActivePauses
+from mails.routing.book import NO_RULES, RuleBook, get_book
+from mails.routing.load import build_load
 from mails.states import DUE, LEASED, WORKER_SILENCE, RecipientState
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_moment
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
-from providers.health import rate_limit
 from providers.kinds.capabilities import read_needs
 from providers.models import AccountSource
 from providers.routing.choose import choose
-from providers.routing.rules import (
-    NO_TRAITS,
-    AccountEvaluation,
-    AccountLoad,
-    Route,
-    RoutingConstraint,
-    measure_allowances,
-)
+from providers.routing.policy import AccountPolicy
+from providers.routing.rules import NO_TRAITS, AccountEvaluation, Route, RoutingConstraint
 
 _UNTIL = re.compile(" until |; next at ")  # what follows in a note is `until`
 NAMED_AT_MOST = 8  # accounts in a sentence
@@ -58,7 +54,8 @@ class Obstacles:
 
     sending_pause: Pause | None = None
     queue_pause: Pause | None = None
-    accounts: tuple[AccountObstacle, ...] = ()  # every account, where none can take it
+    accounts: tuple[AccountObstacle, ...] = ()  # every account, where none can take it; with a rule, those it allows
+    rule: str = ""  # the name of the routing rule that the email matched
     worker: str = ""  # why no worker takes it, in a sentence
 
     @property
@@ -94,7 +91,10 @@ class Obstacles:
             if first
             else "It waits until an operator changes that."
         )
-        return [f"No account can accept this email now: {named}{f' and {more} more' if more > 0 else ''}. {then}"]
+        which = f"allowed by its routing rule '{self.rule}' " if self.rule else ""
+        return [
+            f"No account {which}can accept this email now: {named}{f' and {more} more' if more > 0 else ''}. {then}"
+        ]
 
 
 NO_OBSTACLES = Obstacles()
@@ -108,6 +108,7 @@ class SendingConditions:
     now: dt.datetime
     pauses: ActivePauses = field(default_factory=ActivePauses)
     candidates: Sequence[Candidate] = ()
+    book: RuleBook = NO_RULES
     in_flight: Mapping[str, int] = field(default_factory=dict)  # provider calls by account
     workers: Sequence[Worker] = ()  # those alive
 
@@ -120,6 +121,7 @@ class SendingConditions:
             now=now,
             pauses=pauses.load_active(),
             candidates=registry.load_candidates(),
+            book=get_book(),
             in_flight=dict(calls),
             workers=list(Worker.objects.filter(seen_at__gte=now - WORKER_SILENCE)),
         )
@@ -135,37 +137,26 @@ class SendingConditions:
         return replace(
             paused,
             accounts=self._find_account_obstacles(mail),
+            rule=self._find_rule(mail),
             worker="" if is_paused else self._find_worker_obstacle(mail),
         )
 
     def _find_account_obstacles(self, mail: Mail) -> tuple[AccountObstacle, ...]:
         route = Route(
             traits=read_needs(mail.needs) or NO_TRAITS,
-            constraint=RoutingConstraint.from_blob(mail.routing_constraint or {}),
+            constraint=replace(RoutingConstraint.from_blob(mail.routing_constraint or {}), rule=mail.routing_rule),
             tried=tuple(mail.tried) if mail.next_attempt_at and mail.next_attempt_at <= self.now else (),
         )
-        permits = {
-            candidate.config.name: rate_limit.count_available(
-                candidate.breaker.next_call_at, candidate.config.rate, self.now
-            )
-            for candidate in self.candidates
-            if candidate.config.rate
-        }
-        allowances = measure_allowances(self.candidates, self.now)
-        choice = choose(
-            self.candidates,
-            AccountLoad(
-                now=self.now,
-                in_flight=self.in_flight,
-                permits=permits,
-                allowances=allowances,
-                recipients=_count_open_recipients(mail) if allowances else 1,
-            ),
-            draw=0.0,
-            route=route,
+        route = self.book.apply(route)
+        load = build_load(
+            self.candidates, in_flight=self.in_flight, now=self.now, count_recipients=partial(_count_open_recipients, mail)
         )
+        choice = choose(self.candidates, load, draw=0.0, route=route)
         if choice.candidate is not None:
             return ()
+        policy = route.constraint.policy
+        if policy is not None and not route.constraint.via:
+            return _list_rule_obstacles(choice.evaluated, policy, self.now)
         hidden = _find_unused_sandboxes(self.candidates)
         shown = [
             _build_account_obstacle(account, self.now) for account in choice.evaluated if account.account not in hidden
@@ -173,8 +164,12 @@ class SendingConditions:
         via = route.constraint.via
         if via and all(candidate.config.name != via for candidate in self.candidates):
             return (AccountObstacle(account=via, reason="no such account, and the email may use no other"),)
-        soonest_first = sorted(shown, key=lambda obstacle: (obstacle.until is None, obstacle.until or self.now))
-        return tuple(soonest_first) or (NO_ACCOUNT,)
+        return _sort_soonest_first(shown, self.now) or (NO_ACCOUNT,)
+
+    def _find_rule(self, mail: Mail) -> str:
+        policy = self.book.policies.get(mail.routing_rule) if mail.routing_rule is not None else None
+        is_bypassed = bool((mail.routing_constraint or {}).get("via"))
+        return policy.rule if policy is not None and not is_bypassed else ""
 
     def _find_worker_obstacle(self, mail: Mail) -> str:
         workers = [worker for worker in self.workers if mail.queue in worker.queues]
@@ -199,6 +194,26 @@ def _find_unused_sandboxes(candidates: Sequence[Candidate]) -> set[str]:
     """Return the default sandboxes, if there are other accounts: then nobody expects email to go there."""
     default = {candidate.config.name for candidate in candidates if candidate.source == AccountSource.DEFAULT}
     return default if len(default) < len(candidates) else set()
+
+
+def _list_rule_obstacles(
+    evaluated: Sequence[AccountEvaluation], policy: AccountPolicy, now: dt.datetime
+) -> tuple[AccountObstacle, ...]:
+    """Return the accounts that the email's routing rule allows, and why each cannot take it; the others are no help."""
+    if not policy.rule:
+        return (AccountObstacle(account="any", reason=policy.explain_exclusion("any")),)
+    found = {account.account: account for account in evaluated if account.account in policy.accounts}
+    gone = [
+        AccountObstacle(account=name, reason=f"no such account, and rule '{policy.rule}' names it")
+        for name in policy.accounts
+        if name not in found
+    ]
+    shown = [_build_account_obstacle(account, now) for account in found.values()]
+    return (*_sort_soonest_first(shown, now), *gone)
+
+
+def _sort_soonest_first(obstacles: Sequence[AccountObstacle], now: dt.datetime) -> tuple[AccountObstacle, ...]:
+    return tuple(sorted(obstacles, key=lambda obstacle: (obstacle.until is None, obstacle.until or now)))
 
 
 def _build_account_obstacle(account: AccountEvaluation, now: dt.datetime) -> AccountObstacle:

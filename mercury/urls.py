@@ -11,6 +11,7 @@ from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.files import FileViewSet
 from mails.api.viewsets.links import LinkViewSet
 from mails.api.viewsets.mails import MailViewSet
+from mails.api.viewsets.rules import RoutePreviewViewSet, RoutingRuleViewSet
 from mails.api.viewsets.stats import StatsViewSet
 from mails.api.viewsets.suppressions import SuppressionViewSet
 from mails.web import downloads, part_views, submit_views
@@ -31,6 +32,8 @@ router.register("files", FileViewSet, basename="api-file")
 router.register("links", LinkViewSet, basename="api-link")
 router.register("suppressions", SuppressionViewSet, basename="api-suppression")
 router.register("dispatcher/providers", AccountViewSet, basename="api-provider")
+router.register("dispatcher/rules", RoutingRuleViewSet, basename="api-rule")
+router.register("dispatcher", RoutePreviewViewSet, basename="api-dispatcher")
 router.register("stats", StatsViewSet, basename="api-stats")
 
 root = ApiRoot.as_view(router=router)

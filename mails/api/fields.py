@@ -58,6 +58,11 @@ SUPPRESSION_FIELDS: filters.FilterFields = {
     "expires": FilterField(column="expires_at", kind=ValueType.MOMENT),
     "mail": FilterField(column="mail_id", kind=ValueType.UUID),
 }
+RULE_FIELDS: filters.FilterFields = {
+    "id": FilterField(column="id", kind=ValueType.INTEGER),
+    "name": FilterField(column="name"),
+    "position": FilterField(column="position", kind=ValueType.INTEGER),
+}
 EVENT_FIELDS: filters.FilterFields = {
     "id": FilterField(column="id", kind=ValueType.INTEGER),
     "event": FilterField(column="event"),

@@ -22,6 +22,8 @@ from mails.message import addresses
 from mails.message.message import LinkReference, Message
 from mails.models import ApiKey, Mail, uuid7
 from mails.queue_rules import Rule
+from mails.routing.book import RuleBook, get_book
+from mails.routing.facts import build_facts
 from mails.states import Actor, EventName, RecipientKind, Source, Status
 from mercury.lib.database import database_clock
 from mercury.lib.moments import format_iso
@@ -157,6 +159,7 @@ class Judge:
             expires_at=times.expires_at,
             copy_of=copy_of.mail_id if copy_of else None,
         )
+        mail.routing_rule = self._match_routing_rule(mail, message)
         return NewMail(
             mail=mail,
             message=message,
@@ -166,6 +169,26 @@ class Judge:
             limited_by=self._limited_by,
             copied=self._build_copied_event(mail, copy_of) if copy_of else None,
         )
+
+    def _match_routing_rule(self, mail: Mail, message: Message) -> int | None:
+        """Return the id of the routing rule that the email matches. Costs nothing where there are no rules."""
+        book = self._routing_rules
+        if not book.policies:
+            return None
+        facts = build_facts(
+            sender=message.sender,
+            addresses=[recipient.address for recipient in message.recipients],
+            tags=message.tags,
+            queue=mail.queue,
+            api_key=self._client.api_key.name if self._client.api_key else "",
+            size=mail.size,
+        )
+        rule = book.match(facts)
+        return rule.id if rule else None
+
+    @cached_property
+    def _routing_rules(self) -> RuleBook:
+        return get_book()
 
     def _reject(self, invalid: InvalidSubmission) -> Draft:
         """Refuse an email with invalid fields. That of an application is kept; a person sees the error at once and corrects it."""

@@ -20,6 +20,7 @@ from mails.lifecycle.action_requests import (
 )
 from mails.lifecycle.values import EventDraft, Step, read_state
 from mails.models import Attempt, Mail
+from mails.routing.matching import match_again
 from mails.states import NEVER_CALLED, Action, EventName, Status
 from mercury.lib.database import database_clock
 from providers.accounts import registry
@@ -138,6 +139,8 @@ def carry_out(action_request: ActionRequest, mails: Sequence[Mail]) -> ActionRes
                 max(action_request.times.send_at, database_clock.from_ns(now_ns)) + settings.MERCURY_LINK_EXPIRY
             )
             writer.reschedule(result.done, action_request.times, links_until)
+        if action_request.action in _EXTENDING:
+            match_again(result.done)
         if in_call:
             result.requested.update(_request(action_request, in_call, now_ns))
     result.changed.update({step.mail_id for step in steps} - result.done, in_call - result.requested)

@@ -29,6 +29,7 @@ MAIL_COLUMNS = list_columns(
     (
         *("id", "api_key_id", "user_id", "source", "idempotency_key", "created_at", "size", "needs", "copy_of"),
         *("sender", "recipient", "subject", "queue", "delivery_guarantee", "send_at", "expires_at", "last_event_at"),
+        "routing_rule",
     ),
 )
 KEY_COLUMNS = list_columns(IdempotencyKey, ("owner", "key", "body_hash", "mail_id", "created_at"))

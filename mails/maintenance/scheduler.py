@@ -21,6 +21,7 @@ from mails.maintenance import (
     old_rows,
     partitions,
     retention,
+    rule_matching,
     sweeper,
     unused_files,
 )
@@ -42,6 +43,7 @@ class Scheduler:
 
     def __init__(self, *, wake: Callable[[], object]) -> None:
         self._wake = wake
+        self._rule_matching = rule_matching.RuleMatching()
         self._removal: Iterator[retention.RemovedCounts] | None = None  # retention's run in progress
         self.tasks: dict[str, Task] = {
             rollups.TASK: self._roll_up,
@@ -52,6 +54,7 @@ class Scheduler:
             ended_links.TASK: self._release_ended_links,
             expired_suppressions.TASK: self._remove_expired_suppressions,
             unused_files.TASK: self._remove_unused_files,
+            rule_matching.TASK: self._match_rules_again,
         }
         self._threads = (
             PeriodicThread("mercury-sweeper", lambda beat: run_tasks({sweeper.TASK: self._recover_and_expire}, beat)),
@@ -121,6 +124,11 @@ class Scheduler:
     def _remove_unused_files(self, beat: Beat) -> None:
         if leadership.acquire(unused_files.TASK, beat.worker):
             unused_files.remove(seconds=SLICE)
+
+    def _match_rules_again(self, beat: Beat) -> None:
+        """Match emails on their way with routing rules that changed."""
+        if leadership.acquire(rule_matching.TASK, beat.worker) and self._rule_matching.work(seconds=SLICE):
+            self._wake()
 
 
 def run_tasks(tasks: Mapping[str, Task], beat: Beat) -> None:

@@ -202,6 +202,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "routing_rule",
+                    models.PositiveIntegerField(help_text="The routing rule that it matched; null: none.", null=True),
+                ),
+                (
                     "route",
                     models.GeneratedField(
                         db_persist=True,
@@ -214,6 +218,8 @@ class Migration(migrations.Migration):
                                 django.db.models.functions.comparison.Cast("tried", models.TextField()),
                                 models.Value("\t"),
                                 django.db.models.functions.comparison.Cast("failure_classes", models.TextField()),
+                                models.Value("\t"),
+                                django.db.models.functions.comparison.Cast("routing_rule", models.TextField()),
                                 output_field=models.TextField(),
                             ),
                             600,
@@ -1168,6 +1174,37 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("mail", "number"),
+            },
+        ),
+        migrations.CreateModel(
+            name="RoutingRule",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.CharField(help_text="Lower case letters, digits, and dashes.", max_length=64, unique=True),
+                ),
+                ("position", models.PositiveIntegerField(help_text="The lowest number is asked first.")),
+                ("enabled", models.BooleanField(default=True)),
+                (
+                    "conditions",
+                    models.JSONField(
+                        blank=True, default=dict, help_text="As `mails.conditions` has them; empty: all email."
+                    ),
+                ),
+                (
+                    "accounts",
+                    models.JSONField(
+                        help_text="The accounts that are allowed, each with an optional priority and weight."
+                    ),
+                ),
+                ("note", models.CharField(blank=True, help_text="What it is for.", max_length=500)),
+                ("changed_at", models.DateTimeField()),
+                ("changed_by", models.CharField(max_length=160)),
+            ],
+            options={
+                "verbose_name": "routing rule",
+                "ordering": ("position", "id"),
             },
         ),
         migrations.CreateModel(

@@ -16,6 +16,7 @@ from mails.models.pause import Pause
 from mails.models.queue_rule import QueueRule
 from mails.models.queue_settings import QueueSettings
 from mails.models.rollup import Rollup
+from mails.models.routing_rule import RoutingRule
 from mails.models.stored_file import FileContent, FilePiece, MailFile, StoredFile, UnusedFile
 from mails.models.suppression import Suppression
 from mails.models.worker import PeriodicTask, Worker
@@ -44,6 +45,7 @@ __all__ = [
     "Recipient",
     "RejectedRecord",
     "Rollup",
+    "RoutingRule",
     "SenderPermission",
     "StoredFile",
     "Suppression",

@@ -85,6 +85,7 @@ class Mail(models.Model):
     worker = models.CharField(max_length=96, blank=True, help_text="The process that claimed it.")
     routing_constraint = models.JSONField(null=True, help_text="The accounts it may use, if a reprocess limited them.")
     copy_of = models.UUIDField(null=True, help_text="The email that it was made from, which may be deleted since.")
+    routing_rule = models.PositiveIntegerField(null=True, help_text="The routing rule that it matched; null: none.")
     route = models.GeneratedField(
         # PostgreSQL indexes no text of 2,700 bytes or more, and nothing must keep an email from being stored.
         expression=Left(
@@ -96,6 +97,8 @@ class Mail(models.Model):
                 Cast("tried", models.TextField()),
                 Value("\t"),
                 Cast("failure_classes", models.TextField()),
+                Value("\t"),
+                Cast("routing_rule", models.TextField()),
                 output_field=models.TextField(),
             ),
             ROUTE_LENGTH,

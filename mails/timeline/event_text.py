@@ -109,7 +109,9 @@ def _describe_ready_to_send(mail: Mail, payload: EventPayload) -> Entry:
     why = payload.get_text("why")
     sentence = why[:1].upper() + why[1:] or f"Weighted random choice among {eligible} eligible accounts"
     title = f"Selected {service or 'a provider'}"
-    return Entry(title=title, parts=(sentence,), tone="active", icon="choose", evaluated=accounts)
+    rule = payload.get_text("rule")
+    parts = (sentence, f", by the routing rule “{rule}”") if rule else (sentence,)
+    return Entry(title=title, parts=parts, tone="active", icon="choose", evaluated=accounts)
 
 
 def _read_accounts(payload: EventPayload) -> tuple[EvaluatedAccount, ...]:

@@ -175,6 +175,15 @@ def _api() -> Iterator[Row]:
     for method, right in {"PUT": "change", "DELETE": "delete"}.items():
         who = holding(f"providers.{right}_account", scope=write)
         yield _row("API: `dispatcher/providers/…`", method, who, f"{API}{AN_ACCOUNT}")
+    rules, a_rule = f"{API}^dispatcher/rules", f"{API}^dispatcher/rules/(?P<rule_id>[^/]+)/?$"
+    who = holding("mails.view_routingrule", scope=Scope.PROVIDERS_READ)
+    yield _row("API: `dispatcher/rules/`, one", "GET", who, f"{rules}$", f"{rules}/$", a_rule)
+    yield _row("API: `dispatcher/preview`", "POST", who, f"{API}^dispatcher/preview/?$")
+    who = holding("mails.add_routingrule", scope=write)
+    yield _row("API: `dispatcher/rules/`", "POST", who, f"{rules}$", f"{rules}/$")
+    for method, right in {"PUT": "change", "DELETE": "delete"}.items():
+        who = holding(f"mails.{right}_routingrule", scope=write)
+        yield _row("API: `dispatcher/rules/…`", method, who, a_rule)
     figures = ("now", "queues", "applications", "providers", "series", "breakers")
     who = holding("mails.view_rollup", scope=Scope.STATS_READ)
     yield _row("API: `stats/…`", "GET", who, *(f"{API}^stats/{name}/?$" for name in figures))

@@ -37,6 +37,7 @@ from mails.suppression import entries
 from mails.suppression.rules import NewEntry
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.files.builders import a_link
+from mails.tests.routing.builders import a_rule
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
 from mercury.lib.mail import preview
@@ -163,6 +164,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "app_label": "audit",
         "url": "nowhere",
         "rest": "nowhere",
+        "rule_id": str(a_rule("box-only", "box").pk),
         "token": "nonsense",
         "ticket": "nonsense",
     }

@@ -6,6 +6,7 @@ import pytest
 from django.urls import URLPattern
 
 from mails.tests.callers import HELLO, MAILS, caller, problem
+from mails.tests.routing.builders import a_rule
 from mercury import openapi
 from mercury.urls import api
 
@@ -33,6 +34,8 @@ def urls(zeus, olympus):
         event: [],
         f"{base}/dispatcher/providers/": LISTS,
         f"{base}/dispatcher/providers/{olympus.account.pk}": [],
+        f"{base}/dispatcher/rules/": LISTS,
+        f"{base}/dispatcher/rules/{a_rule('greece', 'olympus').pk}": [],
         f"{base}/files/": LISTS,
         f"{base}/links/": LISTS,
         f"{base}/suppressions/": LISTS,

@@ -16,12 +16,13 @@ from providers.routing.rules import ANY_ACCOUNT, AccountEvaluation, AccountLoad,
 PROBE_KEPT = dt.timedelta(seconds=10)  # how long an email waits that may not be the probe
 
 
-class _Eligible(NamedTuple):
-    """An account that may be called now."""
+class ComparedAccount(NamedTuple):
+    """An account with its evaluation. `goes_first`: it takes part in the draw."""
 
     candidate: Candidate
     permission: CallPermission
     evaluation: AccountEvaluation
+    goes_first: bool
 
 
 @value
@@ -32,6 +33,7 @@ class RoutingDecision:
     why: str
     evaluated: tuple[AccountEvaluation, ...]
     probe: bool = False
+    rule: str = ""  # the name of the routing rule that decided
 
     @property
     def epoch(self) -> int:
@@ -90,35 +92,50 @@ def choose(
 
     `draw`: in [0, 1). `probes`: whether it may be a breaker's one probe.
     """
-    evaluated, eligible = [], []
+    compared = compare(candidates, load, route, probes=probes)
+    evaluated = tuple([account.evaluation for account in compared])
+    rule = route.constraint.rule_name
+    first = [account for account in compared if account.goes_first]
+    if not first:
+        return RoutingDecision(candidate=None, why="no account is available now", evaluated=evaluated, rule=rule)
+    drawn, number, total = _draw(first, draw)
+    note = f"selected (drew {number} of {total})"
+    return RoutingDecision(
+        candidate=drawn.candidate,
+        why=_explain_draw(first, is_all=len(first) == sum(account.eligible for account in evaluated)),
+        evaluated=tuple([_mark_drawn(account, drawn.evaluation, note) for account in evaluated]),
+        probe=drawn.permission.probe,
+        rule=rule,
+    )
+
+
+def compare(
+    candidates: Iterable[Candidate], load: AccountLoad, route: Route = ANY_ACCOUNT, *, probes: bool = True
+) -> list[ComparedAccount]:
+    """Return every account with its evaluation for an email of this route, before the draw; see `choose`."""
+    evaluated = []
     for candidate in candidates:
         permission, result = evaluate(candidate, load, route)
         if result.eligible and permission.probe and not probes:
             note = "its probe is kept for an email that was not refused because of one mailbox"
             result = replace(result, eligible=False, note=note, until=load.now + PROBE_KEPT)
-        evaluated.append(result)
-        if result.eligible:
-            eligible.append(_Eligible(candidate, permission, result))
-    if not eligible:
-        return RoutingDecision(candidate=None, why="no account is available now", evaluated=tuple(evaluated))
-    first = _list_first(eligible)
-    drawn, number, total = _draw(first, draw)
-    note = f"selected (drew {number} of {total})"
-    return RoutingDecision(
-        candidate=drawn.candidate,
-        why=_explain_draw(first, is_all=len(first) == len(eligible)),
-        evaluated=tuple([_mark(account, drawn.evaluation, note) for account in evaluated]),
-        probe=drawn.permission.probe,
-    )
+        evaluated.append((candidate, permission, result))
+    first = min((result.priority for _, _, result in evaluated if result.eligible), default=0)
+    return [
+        ComparedAccount(candidate, permission, _mark_later(result, first), result.eligible and result.priority == first)
+        for candidate, permission, result in evaluated
+    ]
 
 
-def _list_first(eligible: Sequence[_Eligible]) -> Sequence[_Eligible]:
-    """Return the accounts with the lowest priority number."""
-    lowest = min(account.evaluation.priority for account in eligible)
-    return [account for account in eligible if account.evaluation.priority == lowest]
+def _mark_later(account: AccountEvaluation, first: int) -> AccountEvaluation:
+    """Return the account, with the note that others go before it where they do."""
+    if not account.eligible or account.priority == first:
+        return account
+    later = f"used when no account of priority {first} can take the email"
+    return replace(account, note=f"{later}; {account.note}" if account.note else later)
 
 
-def _draw(accounts: Sequence[_Eligible], draw: float) -> tuple[_Eligible, int, int]:
+def _draw(accounts: Sequence[ComparedAccount], draw: float) -> tuple[ComparedAccount, int, int]:
     total = sum(account.evaluation.weight for account in accounts)
     number = min(int(draw * total), total - 1)
     passed = 0
@@ -129,18 +146,15 @@ def _draw(accounts: Sequence[_Eligible], draw: float) -> tuple[_Eligible, int, i
     raise AssertionError("the draw is below the total")
 
 
-def _explain_draw(first: Sequence[_Eligible], *, is_all: bool) -> str:
+def _explain_draw(first: Sequence[ComparedAccount], *, is_all: bool) -> str:
     of_priority = "" if is_all else f" of priority {first[0].evaluation.priority}"
     if len(first) == 1:
         return f"the only eligible account{of_priority}"
     return f"weighted random choice among {len(first)} eligible accounts{of_priority}"
 
 
-def _mark(account: AccountEvaluation, drawn: AccountEvaluation, note: str) -> AccountEvaluation:
-    """Return the account with its result of the draw: `note` if it was drawn, or that others went before it."""
-    if account is drawn:
-        return replace(account, note=f"{note}: {account.note}" if account.note else note)
-    if account.eligible and account.priority > drawn.priority:
-        later = f"used when no account of priority {drawn.priority} can take the email"
-        return replace(account, note=f"{later}; {account.note}" if account.note else later)
-    return account
+def _mark_drawn(account: AccountEvaluation, drawn: AccountEvaluation, note: str) -> AccountEvaluation:
+    """Return the account, with the result of the draw if it was drawn."""
+    if account is not drawn:
+        return account
+    return replace(account, note=f"{note}: {account.note}" if account.note else note)

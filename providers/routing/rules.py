@@ -14,14 +14,21 @@ from providers.kinds.capabilities import MessageTraits
 from providers.kinds.catalog import KINDS
 from providers.models import AccountSource
 from providers.quotas.allowance import Allowance, measure
+from providers.routing.policy import OWN_SHARE, AccountPolicy, AccountShare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingConstraint:
-    """Accounts that an email may or may not use, in every retry round: only one, or all except those tried before."""
+    """Accounts that an email may or may not use, in every retry round: only one, or all except those tried before.
+
+    `rule`: the id of the routing rule that the email matched; `policy`: what that rule says now. An account that a person
+    chose (`via`) goes before any rule.
+    """
 
     via: str = ""
     excluded: tuple[str, ...] = ()
+    rule: int | None = None
+    policy: AccountPolicy | None = None
     unanswered_by: str = ""  # for one choice only: others go first, since this account may have the email already
     repeated_by: str = ""  # for one choice only: this account alone recognizes a request that it may have already
 
@@ -29,14 +36,25 @@ class RoutingConstraint:
         """Return why the email may not use the account; empty if it may."""
         if self.via and name != self.via:
             return f"the email may use {self.via} only"
+        if self.policy is not None and not self.via and (exclusion := self.policy.explain_exclusion(name)):
+            return exclusion
         if name in self.excluded:
             return "already tried before the email was reprocessed"
         if self.repeated_by and name != self.repeated_by:
             return f"only {self.repeated_by} would recognize the request that it left unanswered"
         return "its last outcome is unknown: other accounts go first" if name == self.unanswered_by else ""
 
+    @property
+    def rule_name(self) -> str:
+        """Return the name of the routing rule that decides; empty if none does."""
+        return self.policy.rule if self.policy is not None and not self.via else ""
+
+    def get_share(self, name: str) -> AccountShare:
+        """Return the weight and the priority that the account has for this email."""
+        return OWN_SHARE if self.policy is None or self.via else self.policy.accounts.get(name, OWN_SHARE)
+
     def to_blob(self) -> dict[str, Any]:
-        """Return the constraint as events and `Mail.routing_constraint` store it; empty if there is none."""
+        """Return the constraint as events and `Mail.routing_constraint` store it, without its rule; empty if there is none."""
         blob = {"via": self.via, "excluded": list(self.excluded)}
         return {name: value for name, value in blob.items() if value}
 
@@ -149,14 +167,15 @@ def evaluate(
     """Return whether the account may be called now for an email of this route, and the reason that is recorded for it."""
     config = candidate.config
     permission = check_permission(candidate.breaker, load.now)
+    share = route.constraint.get_share(config.name)
     exclusion, missing = explain_exclusion(candidate, route), explain_missing(config, route)
 
     def build(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> AccountEvaluation:
         remedy = _REMEDIES.get(note, permission.remedy if note == permission.note else "")
         return AccountEvaluation(
             account=config.name,
-            weight=config.weight,
-            priority=config.priority,
+            weight=share.get_weight(config),
+            priority=share.get_priority(config),
             eligible=eligible,
             note=note,
             until=until,

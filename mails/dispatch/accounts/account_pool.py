@@ -21,6 +21,7 @@ from mails.dispatch.accounts.account_quotas import Unsent
 from mails.dispatch.due.routes import parse_route
 from mails.dispatch.steps.transitions import Call, Result
 from mails.models import Worker
+from mails.routing.book import NO_RULES, get_book
 from mails.states import WORKER_SILENCE, Actor
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
@@ -55,6 +56,7 @@ class AccountPool:
         self._allowances: dict[str, Allowance] = {}  # of the accounts with quotas
         self._resting: dict[str, dt.datetime] = {}  # account -> until when it is left to other processes
         self._accounts: dict[str, RouteAccounts] = {}  # by route, as long as the accounts are the same
+        self._rules = NO_RULES
         self._processes = 1  # that share the connections of an account
 
     def undo(self, calls: Iterable[Call]) -> None:
@@ -66,7 +68,10 @@ class AccountPool:
         """Read the accounts again, if what is known of them is old, and what their rate limits grant."""
         if time.monotonic() - self._read_at > FRESH:
             before, self.candidates = self.candidates, registry.load_candidates()
-            if list(map(_get_identity, before)) != list(map(_get_identity, self.candidates)):
+            rules, self._rules = self._rules, get_book()
+            if rules is not self._rules or list(map(_get_identity, before)) != list(
+                map(_get_identity, self.candidates)
+            ):
                 self._accounts.clear()
             if any(candidate.config.max_connections for candidate in self.candidates):
                 self._processes = max(1, Worker.objects.filter(seen_at__gte=now - WORKER_SILENCE).count())
@@ -101,7 +106,7 @@ class AccountPool:
     def _find_accounts(self, name: str) -> RouteAccounts:
         accounts = self._accounts.get(name)
         if accounts is None:
-            accounts = capacity.find_accounts(self.candidates, parse_route(name).accounts)
+            accounts = capacity.find_accounts(self.candidates, self._rules.apply(parse_route(name).accounts))
             if len(self._accounts) < KEPT_ROUTES:
                 self._accounts[name] = accounts
         return accounts
@@ -224,7 +229,7 @@ class AccountPool:
                 recipients=recipients,
             ),
             draw=random.random(),  # noqa: S311 (a share of the load, not a secret)
-            route=route,
+            route=self._rules.apply(route),
             probes=probes,
         )
 

@@ -36,6 +36,7 @@ _READ = (
     "queue",
     "route",
     "routing_constraint",
+    "routing_rule",
     *STATE_COLUMNS,
 )
 
@@ -338,7 +339,7 @@ def _load(*row: Any) -> ClaimedMail:
     *values, recipients, unanswered = row
     mail = dict(zip(_READ, values, strict=True))
     state, listed = parse_state(mail), orjson.loads(recipients or "[]")
-    route = read_route(mail["route"], mail["routing_constraint"], state)
+    route = read_route(mail["route"], mail["routing_constraint"], mail["routing_rule"], state)
     return ClaimedMail(
         id=as_uuid(mail["id"]),
         sender=mail["sender"],

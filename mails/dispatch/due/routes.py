@@ -65,22 +65,24 @@ def parse_route(name: str) -> MailRoute:
         return MailRoute(ANY_ACCOUNT, is_cut=True)
     if len(name) >= ROUTE_LENGTH:
         return MailRoute(Route(traits=traits), is_cut=True)
-    constraint, tried, failure_classes = rest.split("\t")
-    route = Route(traits=traits, constraint=_parse_constraint(orjson.loads(constraint or "null")), tried=_parse(tried))
+    constraint, tried, failure_classes, rule = rest.split("\t")
+    parsed = _parse_constraint(orjson.loads(constraint or "null"), int(rule) if rule else None)
+    route = Route(traits=traits, constraint=parsed, tried=_parse(tried))
     return MailRoute(ANY_ACCOUNT if route == ANY_ACCOUNT else route, _parse(failure_classes))
 
 
-def read_route(name: str, constraint: Any, state: MailState) -> MailRoute:
-    """Return the route of an email's row. `constraint`: the column, for a route that is too long to tell."""
+def read_route(name: str, constraint: Any, rule: int | None, state: MailState) -> MailRoute:
+    """Return the route of an email's row. `constraint`, `rule`: the columns, for a route that is too long to tell."""
     route = parse_route(name)
     if not route.is_cut:
         return route
-    own = replace(route.accounts, constraint=_parse_constraint(as_json(constraint)), tried=state.tried)
+    own = replace(route.accounts, constraint=_parse_constraint(as_json(constraint), rule), tried=state.tried)
     return route._replace(accounts=own, failure_classes=state.failure_classes)
 
 
-def _parse_constraint(blob: Mapping[str, Any] | None) -> RoutingConstraint:
-    return RoutingConstraint.from_blob(blob) if blob else NO_CONSTRAINT
+def _parse_constraint(blob: Mapping[str, Any] | None, rule: int | None) -> RoutingConstraint:
+    constraint = RoutingConstraint.from_blob(blob) if blob else NO_CONSTRAINT
+    return constraint if rule is None else replace(constraint, rule=rule)
 
 
 def _parse(names: str) -> tuple[str, ...]:

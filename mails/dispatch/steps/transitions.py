@@ -183,6 +183,8 @@ def _draft_hand_over(
         "round": draft.state.round,
         "evaluated": choice.build_evaluated_blob(),
     }
+    if choice.rule:
+        ready["rule"] = choice.rule
     send: dict[str, Any] = {
         "to": [recipient.address for recipient in draft.mail.open_recipients],
         "service": attempt.account,
@@ -284,7 +286,7 @@ def _wait(draft: StepDraft, choice: RoutingDecision, wait: retry_policy.Wait, no
         "until": format_iso(due),
         "info": f"No account can accept it now; checked again in {format_duration(wait.seconds)}.",
         "evaluated": choice.build_evaluated_blob(),
-    }
+    } | ({"rule": choice.rule} if choice.rule else {})
     retry = (_draft_retry(draft, now_ns, {"when": "later", "round": after.round}),) if draft.exception else ()
     event = EventDraft(event=EventName.POSTPONED, by=Actor.DISPATCHER, at_ns=now_ns, blob=postponed)
     return StepPlan(step=draft.finish(after, *retry, event), draft=draft)

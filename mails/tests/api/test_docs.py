@@ -11,6 +11,12 @@ from mails.api.fields import EVENT_FIELDS, MAIL_FIELDS
 from mails.api.serializers.events import EventSerializer
 from mails.api.serializers.mails import MailSerializer
 from mails.api.serializers.requests import NewEventSerializer, ReprocessMailSerializer
+from mails.api.serializers.rules import (
+    ConditionsSerializer,
+    NewRoutingRuleSerializer,
+    RoutePreviewSerializer,
+    RoutingRuleSerializer,
+)
 from mails.intake.receipts import RefusalReason
 from mails.intake.submission import SubmissionSerializer
 from mails.tests.tables import answer_table, filter_row, request_table
@@ -40,7 +46,7 @@ def list_properties(node: object) -> set[str]:
 def test_the_examples_name_only_fields_of_the_openapi_document():
     misspelt = {"subjet"}
     metadata = {"order", "customer"}
-    lists = {"mails", "events", "providers"}
+    lists = {"mails", "events", "providers", "rules"}
     classes = set(FailureClass.values)
 
     named = set(re.findall(r'"(\w+)":', PAGE))
@@ -69,3 +75,9 @@ def test_the_fields_of_an_answer_are_in_the_page_as_they_are_declared(serializer
 @pytest.mark.parametrize(("name", "fields"), [("emails", MAIL_FIELDS), ("events", EVENT_FIELDS)])
 def test_every_field_of_a_list_is_in_the_page(name, fields):
     assert filter_row(name, fields) in PAGE
+
+
+def test_the_fields_of_routing_rules_are_in_the_page_as_they_are_declared():
+    assert request_table(NewRoutingRuleSerializer) in PAGE
+    for serializer in (RoutingRuleSerializer, ConditionsSerializer, RoutePreviewSerializer):
+        assert answer_table(serializer) in PAGE

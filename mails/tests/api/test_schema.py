@@ -62,6 +62,12 @@ def test_the_schema_names_every_path_and_method(document):
         (f"{base}/dispatcher/providers/{{account_id}}", "get"),
         (f"{base}/dispatcher/providers/{{account_id}}", "put"),
         (f"{base}/dispatcher/providers/{{account_id}}", "delete"),
+        (f"{base}/dispatcher/rules/", "get"),
+        (f"{base}/dispatcher/rules/", "post"),
+        (f"{base}/dispatcher/rules/{{rule_id}}", "get"),
+        (f"{base}/dispatcher/rules/{{rule_id}}", "put"),
+        (f"{base}/dispatcher/rules/{{rule_id}}", "delete"),
+        (f"{base}/dispatcher/preview", "post"),
         *(
             (f"{base}/stats/{name}", "get")
             for name in ("now", "queues", "applications", "providers", "series", "breakers")

@@ -19,6 +19,7 @@ from mails.suppression.rules import NewEntry
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.commandline import run
 from mails.tests.files.builders import a_link
+from mails.tests.routing.builders import a_rule
 from providers.accounts import registration, registry
 
 pytestmark = pytest.mark.django_db
@@ -27,6 +28,7 @@ PREFIX = "<prefix>"
 MAIL = "<mail>"
 LINK = "<link>"
 LIST = "<list>"
+RULE = "sandbox-only"
 # What is written after each command to have it do something; a new command needs its line here.
 EXAMPLES = {
     ("apikey", "create"): ["shop", "--sender", ZEUS],
@@ -53,6 +55,11 @@ EXAMPLES = {
     ("reschedule",): ["--state", "scheduled", "--at", "now"],
     ("resume",): ["--queue", "bulk"],
     ("retention",): [],
+    ("rules", "add"): ["all", "--account", "sandbox-a"],
+    ("rules", "disable"): [RULE],
+    ("rules", "enable"): [RULE],
+    ("rules", "move"): [RULE, "1"],
+    ("rules", "remove"): [RULE],
     ("sandbox", "clear"): [],
     ("sandbox", "set"): ["sandbox-a", "refuse=503"],
     ("send",): ["--from", ZEUS, "--to", HERA],
@@ -126,6 +133,8 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
         entries.put([NewEntry(HERA, scope="olimpus.com")], source="test")
         names[LIST] = str(tmp_path / "list.csv")
         (tmp_path / "list.csv").write_text(f"address\n{HERA}\n")
+    if RULE in EXAMPLES[form]:
+        a_rule(RULE, "sandbox-a")
     before = everything()
 
     ran = run(*form, *(names.get(word, word) for word in EXAMPLES[form]), "--dry-run", "--json")

@@ -1,0 +1,1 @@
+"""Routing rules: what they say, which email matches which, and how they are changed."""
