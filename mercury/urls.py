@@ -6,7 +6,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from mails.admin import actions
+from mails.admin import actions, routing
 from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.files import FileViewSet
 from mails.api.viewsets.links import LinkViewSet
@@ -80,6 +80,11 @@ urlpatterns = [
         sandbox.message_picture,
         name="sandbox-picture",
     ),
+    path("admin/routing/", admin.site.admin_view(routing.rules_page), name="routing"),
+    path("admin/routing/add/", admin.site.admin_view(routing.add_page), name="routing-add"),
+    path("admin/routing/<int:rule_id>/", admin.site.admin_view(routing.change_page), name="routing-change"),
+    path("admin/routing/<int:rule_id>/remove/", admin.site.admin_view(routing.remove_page), name="routing-remove"),
+    path("admin/routing/<int:rule_id>/<str:verb>/", admin.site.admin_view(routing.switch_view), name="routing-switch"),
     path("admin/sending/<str:verb>/", admin.site.admin_view(actions.sending_view), name="sending"),
     path("admin/queues/<str:name>/<str:verb>/", admin.site.admin_view(actions.queue_view), name="queue"),
     # Django's "view on site" fails on an invalid id; nothing uses it.

@@ -42,6 +42,7 @@ _NAVIGATION = (
     ("Overview", "admin:index", "", FIGURES),
     ("Emails", "admin:mails_mail_changelist", "mails/mail/", "mails.view_mail"),
     ("Providers", "admin:providers_account_changelist", "providers/", "providers.view_account"),
+    ("Routing", "routing", "routing/", "mails.view_routingrule"),
     ("Queues", "admin:queues", "queues/", FIGURES),
     ("Sandbox", "sandbox", "sandbox/", "providers.view_account"),
     ("Suppressions", "admin:mails_suppression_changelist", "mails/suppression/", "mails.view_suppression"),

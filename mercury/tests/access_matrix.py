@@ -229,6 +229,7 @@ def _admin() -> Iterator[Row]:
         staff("mails.change_apikey+mails.view_mail"),
         f"{key}rotate/",
     )
+    yield from _routing()
     yield from _accounts()
     yield from _models()
 
@@ -255,6 +256,17 @@ def _suppressions() -> Iterator[Row]:
     yield _row("API: `suppressions/`, `import`", "POST", adds, f"{listed}$", f"{listed}/$", f"{listed}/import/?$")
     removes = holding("mails.delete_suppression", scope=Scope.SUPPRESSIONS_WRITE)
     yield _row("API: `suppressions/…`", "DELETE", removes, one)
+
+
+def _routing() -> Iterator[Row]:
+    page, view = "admin/routing/", "mails.view_routingrule"
+    one = f"{page}<int:rule_id>/"
+    yield _row(f"`/{page}`: the rules and the preview", "GET, POST", staff(view), page)
+    yield _row(f"`/{page}add/`", "GET, POST", staff(f"{view}+mails.add_routingrule"), f"{page}add/")
+    change = staff(f"{view}+mails.change_routingrule")
+    yield _row(f"`/{page}…/`", "GET, POST", change, one)
+    yield _row(f"`/{page}…/remove/`", "GET, POST", staff(f"{view}+mails.delete_routingrule"), f"{one}remove/")
+    yield _row(f"`/{page}…/enable/`, `disable/`, `up/`, `down/`", "POST", change, f"{one}<str:verb>/")
 
 
 def _accounts() -> Iterator[Row]:

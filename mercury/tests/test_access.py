@@ -88,6 +88,7 @@ class World:
         values = {**self.values, "mail_id": str(mail.pk), "event_id": event, "file_id": str(self.files[mail.pk])}
         values["link_id"] = str(self.links[mail.pk])
         values |= {"verb": "pause"} if route.startswith(("admin/sending/", "admin/queues/")) else {}
+        values |= {"verb": "up"} if route.startswith("admin/routing/") else {}
         values |= {"name": "force-open"} if "/action/" in route and "account" in route else {}
         for label, pk in self.objects.items():
             if route.startswith(f"admin/{label}/"):
