@@ -131,6 +131,7 @@ def carry_out(action_request: ActionRequest, mails: Sequence[Mail]) -> ActionRes
     with transaction.atomic():
         result.done.update(writer.record(steps))
         if action_request.action in _EXTENDING:
+            match_again(result.done)
             writer.extend_expiry(result.done, _choose_expiry(action_request, now_ns))
         if action_request.action == Action.REPROCESS:
             _constrain_routing(result.done, constraints)
@@ -139,8 +140,6 @@ def carry_out(action_request: ActionRequest, mails: Sequence[Mail]) -> ActionRes
                 max(action_request.times.send_at, database_clock.from_ns(now_ns)) + settings.MERCURY_LINK_EXPIRY
             )
             writer.reschedule(result.done, action_request.times, links_until)
-        if action_request.action in _EXTENDING:
-            match_again(result.done)
         if in_call:
             result.requested.update(_request(action_request, in_call, now_ns))
     result.changed.update({step.mail_id for step in steps} - result.done, in_call - result.requested)
