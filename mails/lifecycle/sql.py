@@ -28,8 +28,8 @@ MAIL_COLUMNS = list_columns(
     Mail,
     (
         *("id", "api_key_id", "user_id", "source", "idempotency_key", "created_at", "size", "needs", "copy_of"),
-        *("sender", "recipient", "subject", "queue", "delivery_guarantee", "send_at", "expires_at", "last_event_at"),
-        "routing_rule",
+        *("sender", "recipient", "subject", "queue", "delivery_guarantee", "send_at", "expires_at", "routing_rule"),
+        "last_event_at",
     ),
 )
 KEY_COLUMNS = list_columns(IdempotencyKey, ("owner", "key", "body_hash", "mail_id", "created_at"))
