@@ -149,7 +149,10 @@ class SendingConditions:
         )
         route = self.book.apply(route)
         load = build_load(
-            self.candidates, in_flight=self.in_flight, now=self.now, count_recipients=partial(_count_open_recipients, mail)
+            self.candidates,
+            in_flight=self.in_flight,
+            now=self.now,
+            count_recipients=partial(_count_open_recipients, mail),
         )
         choice = choose(self.candidates, load, draw=0.0, route=route)
         if choice.candidate is not None:

@@ -134,7 +134,12 @@ def preview(facts: MailFacts, route: Route, book: RuleBook, conditions: SendingC
     constraint = route.constraint
     rule = None if constraint.via else book.match(facts)
     route = book.apply(replace(route, constraint=replace(constraint, rule=rule.id if rule else None)))
-    load = build_load(conditions.candidates, in_flight=conditions.in_flight, now=conditions.now)
+    load = build_load(
+        conditions.candidates,
+        in_flight=conditions.in_flight,
+        now=conditions.now,
+        count_recipients=lambda: facts.recipients,
+    )
     compared = compare(conditions.candidates, load, route)
     total = sum(account.evaluation.weight for account in compared if account.goes_first)
     allowed = [account.evaluation for account in compared if not account.evaluation.excluded]
