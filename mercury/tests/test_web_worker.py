@@ -1,9 +1,10 @@
-"""Liveness of a web process all of whose threads are busy: by a real gunicorn, since that is what it depends on."""
+"""A web process all of whose threads are busy, and one with slow clients: by a real gunicorn, since they depend on it."""
 
 import http.client
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -17,6 +18,8 @@ from mercury.lib.database.database_bounds import waits
 def application(environ, start_response):
     start_response("200 OK", [])
     yield f"{environ['PATH_INFO']} {waits.most}".encode()
+    if environ["PATH_INFO"] == "/read":
+        yield environ["wsgi.input"].read()
     if environ["PATH_INFO"] == "/slow":
         threading.Event().wait()
 """
@@ -72,3 +75,82 @@ def test_liveness_is_answered_on_a_connection_that_is_kept(port):
         said.append(connection.getresponse().read())
 
     assert said == [b"/health/live 1", b"/other 1", b"/health/live 1"]
+
+
+def open_connections(port, count, data):
+    connections = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(count)]
+    for connection in connections:
+        connection.sendall(data)
+    return connections
+
+
+def read_all(connection):
+    received = b""
+    while chunk := connection.recv(65536):
+        received += chunk
+    return received
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"P",
+        b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Le",
+        b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nthe beginning",
+    ],
+)
+def test_requests_that_do_not_arrive_keep_no_thread(port, beginning):
+    slow = open_connections(port, 4, beginning)
+
+    assert get(port, "/other") == b"/other 1"
+    assert len(slow) == 4
+
+
+def test_a_request_is_answered_once_its_slow_body_is_there(port):
+    (slow,) = open_connections(
+        port, 1, b"POST /read HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9\r\n\r\n"
+    )
+    get(port, "/other")
+    slow.sendall(b"the ")
+    get(port, "/other")
+    slow.sendall(b"whole")
+
+    assert b"the whole" in read_all(slow)
+
+
+def test_a_request_in_two_pieces_is_answered_on_a_connection_that_is_kept(port):
+    (slow,) = open_connections(port, 1, b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"/first 1" in slow.recv(65536)
+    slow.sendall(b"POST /read HTTP/1.1\r\nHost: x\r\nConn")
+    get(port, "/other")
+    slow.sendall(b"ection: close\r\nContent-Length: 3\r\n\r\n")
+    get(port, "/other")
+    slow.sendall(b"two")
+
+    assert b"two" in read_all(slow)
+
+
+def test_a_connection_that_ends_within_a_request_ends(port):
+    (half,) = open_connections(port, 1, b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nthe ")
+    half.shutdown(socket.SHUT_WR)
+
+    assert read_all(half) is not None
+    assert get(port, "/other") == b"/other 1"
+
+
+def test_a_client_reads_why_its_large_body_was_not_read(port):
+    body = b"x" * 20_000_000
+    (large,) = open_connections(port, 1, b"POST /other HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n" + body)
+
+    assert b"/other 1" in read_all(large)
+
+
+def test_clients_that_keep_ended_connections_open_keep_nobody_waiting(port):
+    request = b"POST /other HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 200000\r\n\r\n"
+    kept = open_connections(port, 10, request)
+    answered = [connection.recv(65536) for connection in kept]
+
+    started = time.monotonic()
+    assert get(port, "/other") == b"/other 1"
+    assert time.monotonic() - started < 2
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answered)
