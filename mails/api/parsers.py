@@ -34,7 +34,8 @@ class StrictJSONParser(BaseParser):
         """Return the body, an object. Raises Problem: 413 before it reads a body that is too large, else 415 or 400."""
         request = (parser_context or {})["request"]
         _check_size(_read_declared_size(request.META), self.limit)
-        _check_encoding(request)
+        check_encoding(request)
+        _check_charset(request)
         try:
             body = stream.read(self.limit + 1)
         except UnreadablePostError:
@@ -80,8 +81,18 @@ class MailFormParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> "DataAndFiles[Any, Any]":
-        """Return fields and files. Raises Problem (400 or 413)."""
-        return DataAndFiles(*forms.read((parser_context or {})["request"]))
+        """Return fields and files. Raises Problem (400, 413 or 415)."""
+        request = (parser_context or {})["request"]
+        check_encoding(request)
+        return DataAndFiles(*forms.read(request))
+
+
+def check_encoding(request: Any) -> None:
+    """Raise Problem (415) if the body is compressed, or encoded in another way: it would be stored as it is."""
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        detail = "Send the body as it is, without a Content-Encoding."
+        raise Problem(415, "unsupported_encoding", detail, headers={"Accept-Encoding": "identity"})
 
 
 def _read_declared_size(meta: Mapping[str, Any]) -> int:
@@ -96,10 +107,7 @@ def _check_size(size: int, limit: int) -> None:
         raise Problem(413, "too_large", f"The body is larger than {format_size(limit)} ({limit} bytes), the limit.")
 
 
-def _check_encoding(request: Any) -> None:
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in {"", "identity"}:
-        raise Problem(415, "unsupported_encoding", "Send the body as it is, without a Content-Encoding.")
+def _check_charset(request: Any) -> None:
     charset = str(request._request.content_params.get("charset", "utf-8")).strip("\"' ").lower()
     if charset not in {"utf-8", "utf8"}:
         error = FieldError(

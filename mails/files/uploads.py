@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
 from mails.files import contents
 from mails.files.contents import ContentTooLarge, MeasuredContent
@@ -94,8 +95,7 @@ def begin(*, filename: str, declared: str, size: int | None, owner: Owner) -> St
         created_at=now,
         expires_at=now + UNFINISHED_KEPT,
     )
-    file.save(force_insert=True)
-    _check_quota(file, owner)
+    _save_within_quota(file, owner)
     return file
 
 
@@ -146,8 +146,7 @@ def adopt(file: MailFile | DownloadLink, *, owner: Owner) -> StoredFile:
         created_at=now,
         expires_at=now + settings.MERCURY_FILE_RETENTION,
     )
-    upload.save(force_insert=True)
-    _check_quota(upload, owner)
+    _save_within_quota(upload, owner)
     return upload
 
 
@@ -187,15 +186,28 @@ def _build_empty() -> UploadRefused:
     return UploadRefused("empty_file", "The file is empty; send at least one byte.")
 
 
-def _check_quota(file: StoredFile, owner: Owner) -> None:
-    """Delete the upload again, and raise QuotaExceeded, if the client's files have too many bytes together with it."""
-    used = list_own(owner).aggregate(size=Sum("size"))["size"]
-    if used <= settings.MERCURY_FILE_QUOTA:
-        return
-    delete(file)
+def _save_within_quota(file: StoredFile, owner: Owner) -> None:
+    """Store the row of an upload. Raises QuotaExceeded if the client's files would have too many bytes together with it.
+
+    Two of one client wait for each other: so neither is refused for the sake of one that is refused as well.
+    """
+    with transaction.atomic():
+        _lock(owner)
+        used = list_own(owner).aggregate(size=Sum("size", default=0))["size"] + file.size
+        if used <= settings.MERCURY_FILE_QUOTA:
+            file.save(force_insert=True)
+            return
     most = format_size(settings.MERCURY_FILE_QUOTA)
     raise QuotaExceeded(
         "quota_exceeded",
         f"With this file your uploads would have {format_size(used)}; at most {most} are allowed (`MERCURY_FILE_QUOTA`). "
         "Delete some, or wait until they expire.",
     )
+
+
+def _lock(owner: Owner) -> None:
+    """Let others of this client wait until the transaction ends; those who submit email do not."""
+    clients: QuerySet[Any] = ApiKey.objects.all() if owner.api_key else get_user_model()._default_manager.all()
+    client = owner.api_key or owner.user
+    if client is not None:
+        list(clients.select_for_update(no_key=True).filter(pk=client.pk).values_list("pk", flat=True))

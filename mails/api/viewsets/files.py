@@ -14,12 +14,13 @@ from rest_framework.response import Response
 from mails.access.api_keys import Scope
 from mails.api import forms
 from mails.api.fields import FILE_FIELDS
+from mails.api.parsers import check_encoding
 from mails.api.serializers.files import FileSerializer, build_file_url
 from mails.api.viewsets import tus
 from mails.api.viewsets.base import UUID, get_owner
 from mails.files import resumable, uploads
 from mails.files.contents import ContentIncomplete
-from mails.files.resumable import OffsetMismatch
+from mails.files.resumable import ChecksumMismatch, OffsetMismatch
 from mails.files.types import MAX_LENGTH, parse_type
 from mails.files.uploads import FileTooLarge, QuotaExceeded, UploadGone, UploadRefused
 from mails.models import StoredFile
@@ -37,6 +38,7 @@ _STATUSES: dict[type[UploadRefused], int] = {
     QuotaExceeded: 409,
     UploadGone: 410,
     OffsetMismatch: 409,
+    ChecksumMismatch: 460,  # of the tus protocol
 }
 
 
@@ -62,7 +64,7 @@ class FileViewSet(ResourceViewSet):
     refusals = {
         "create": (409, 410, 412),
         "retrieve": (410,),
-        "partial_update": (409, 410, 412, 413, 415),
+        "partial_update": (409, 410, 412, 413, 415, 460),
         "destroy": (410,),
     }
     required_scopes = dict.fromkeys(("GET", "POST", "PATCH", "DELETE"), Scope.MAILS_SEND)
@@ -98,6 +100,7 @@ class FileViewSet(ResourceViewSet):
         The body is the file, or a form (`multipart/form-data`) with the part `file`. It is stored while it arrives, and
         can be used by any number of emails: `"attachments": [{"file": "<id>"}]`.
         """
+        check_encoding(request)
         if tus.is_creation(request):
             file = _begin(request)
             return self._answer(file, status=201)
@@ -112,6 +115,10 @@ class FileViewSet(ResourceViewSet):
         responses={204: OpenApiResponse(description="Stored; `Upload-Offset` says how far the upload is.")},
         parameters=[
             describe_header("Upload-Offset", "Where the bytes begin: the end of those that have arrived."),
+            describe_header(
+                "Upload-Checksum",
+                "Their hash, in base64: `sha256 …`, `sha1 …` or `md5 …`. They count only if it is theirs.",
+            ),
             describe_header("Upload-Offset", "The end of those that have arrived now.", on=[204]),
         ],
     )
@@ -119,17 +126,19 @@ class FileViewSet(ResourceViewSet):
         """Continue an upload.
 
         By the tus protocol: the body is the next bytes of the file. 409 `offset_mismatch` if they do not begin where the
-        upload ends.
+        upload ends; 460 `checksum_mismatch` if they are not those that `Upload-Checksum` names.
         """
         file = self._find(file_id)  # first: of others' files nothing is said
         tus.is_creation(request)
+        check_encoding(request)
         tus.check_media_type(request)
+        checksum = tus.read_checksum(request)
         start = tus.read_length(request, "Upload-Offset")
         if start + int(request._request.META.get("CONTENT_LENGTH") or 0) > file.size:
             raise _build_problem(FileTooLarge("too_large", f"The upload was announced with {file.size} bytes."))
         try:
             with upload_slots.take():
-                file = resumable.append(file, start, request._request.read)
+                file = resumable.append(file, start, request._request.read, checksum=checksum)
         except UploadRefused as refused:
             raise _build_problem(refused) from None
         except ContentIncomplete:

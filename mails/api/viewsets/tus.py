@@ -8,6 +8,7 @@ from django.conf import settings
 from django.utils.http import http_date
 from rest_framework.request import Request
 
+from mails.files.resumable import ALGORITHMS, Checksum
 from mails.models import StoredFile
 from mercury.lib.rest.problems import FieldError, Problem
 
@@ -44,6 +45,20 @@ def read_metadata(request: Request) -> dict[str, str]:
     return found
 
 
+def read_checksum(request: Request) -> Checksum | None:
+    """Return the checksum of a piece; None if it has none. Raises Problem (400)."""
+    header = request.headers.get("Upload-Checksum")
+    if header is None:
+        return None
+    algorithm, _, encoded = header.partition(" ")
+    if algorithm not in ALGORITHMS:
+        raise build_header_problem("Upload-Checksum", f"Write one of {', '.join(ALGORITHMS)}, and the hash in base64.")
+    try:
+        return Checksum(algorithm, base64.b64decode(encoded, validate=True))
+    except (binascii.Error, ValueError):
+        raise build_header_problem("Upload-Checksum", "The hash is not base64.") from None
+
+
 def check_media_type(request: Request) -> None:
     """Raise Problem (415) unless the body is a piece of an upload."""
     if request._request.content_type != MEDIA_TYPE:
@@ -71,6 +86,7 @@ def describe_server() -> Mapping[str, str]:
     return {
         **_HEADER,
         "Tus-Version": VERSION,
-        "Tus-Extension": "creation,expiration,termination",
+        "Tus-Extension": "creation,expiration,termination,checksum",
+        "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
         "Tus-Max-Size": str(settings.MERCURY_MAX_FILE_SIZE),
     }

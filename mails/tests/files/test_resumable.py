@@ -8,6 +8,7 @@ import pytest
 from django.http import UnreadablePostError
 
 from mails.files import contents, resumable, storage
+from mails.files.uploads import FileTooLarge
 from mails.models import FilePiece, StoredFile, UnusedFile
 from mails.tests.callers import HELLO, MAILS, caller, problem
 from mails.tests.files.support import FILES, PNG, list_stored
@@ -211,4 +212,77 @@ def test_the_server_says_what_it_speaks(zeus):
     answer = zeus.options(FILES)
 
     assert answer["Tus-Version"] == "1.0.0"
-    assert set(answer["Tus-Extension"].split(",")) == {"creation", "expiration", "termination"}
+    assert set(answer["Tus-Extension"].split(",")) == {"creation", "expiration", "termination", "checksum"}
+    assert answer["Tus-Checksum-Algorithm"] == "sha256,sha1,md5"
+
+
+def checksum(content, algorithm="sha256"):
+    return f"{algorithm} {base64.b64encode(hashlib.new(algorithm, content).digest()).decode()}"
+
+
+@pytest.mark.parametrize("algorithm", resumable.ALGORITHMS)
+def test_bytes_with_their_checksum_are_kept(zeus, algorithm):
+    url = begin(zeus)["Location"]
+
+    for start, content in ((0, CONTENT[:2500]), (2500, CONTENT[2500:])):
+        answer = send(zeus, url, start, content, HTTP_UPLOAD_CHECKSUM=checksum(content, algorithm))
+        assert answer.status_code == 204, answer.content
+
+    assert zeus.get(url).json()["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_bytes_with_another_checksum_are_not_kept(zeus):
+    url = begin(zeus)["Location"]
+    send(zeus, url, 0, CONTENT[:500])
+
+    answer = send(zeus, url, 500, CONTENT[500:], HTTP_UPLOAD_CHECKSUM=checksum(CONTENT))
+
+    problem(answer, 460, "checksum_mismatch")
+    assert answer.reason_phrase == "Checksum Mismatch"
+    assert offset_of(zeus, url) == 500
+    contents.delete_unused(100)
+    assert len(list_stored()) == 1
+
+
+def test_a_broken_connection_keeps_nothing_that_cannot_be_checked(zeus):
+    chunks = [CONTENT[:1000], CONTENT[1000:1200]]
+
+    def read(_size):
+        if not chunks:
+            raise UnreadablePostError("gone")
+        return chunks.pop(0)
+
+    file = StoredFile.objects.get(pk=begin(zeus).json()["id"])
+    with pytest.raises(contents.ContentIncomplete):
+        resumable.append(file, 0, read, checksum=resumable.Checksum("sha1", b""))
+
+    assert StoredFile.objects.get().received == 0
+    contents.delete_unused(100)
+    assert not list_stored()
+
+
+@pytest.mark.parametrize("header", ["", "sha256", "crc32 AAAA", "sha256 !", "SHA256 AAAA"])
+def test_a_checksum_that_is_none_is_refused(zeus, header):
+    url = begin(zeus)["Location"]
+
+    answer = send(zeus, url, 0, b"x", HTTP_UPLOAD_CHECKSUM=header)
+
+    assert answer.status_code in (400, 460)
+    assert offset_of(zeus, url) == 0
+
+
+def test_a_body_of_unknown_length_must_not_be_longer_than_announced(zeus):
+    file = StoredFile.objects.get(pk=begin(zeus, size=1500).json()["id"])
+
+    with pytest.raises(FileTooLarge):
+        resumable.append(file, 0, io.BytesIO(CONTENT).read)
+
+    assert StoredFile.objects.get().received == 1000
+    assert StoredFile.objects.get().content_id is None
+
+
+def test_a_compressed_piece_is_refused(zeus):
+    url = begin(zeus)["Location"]
+
+    problem(send(zeus, url, 0, CONTENT, HTTP_CONTENT_ENCODING="gzip"), 415, "unsupported_encoding")
+    assert offset_of(zeus, url) == 0

@@ -241,3 +241,29 @@ def test_uploads_at_once_are_bounded(zeus, monkeypatch):
     assert problem(upload(zeus), 503, "busy")
     monkeypatch.setattr(upload_slots, "most", 1)
     assert upload(zeus).status_code == upload(zeus).status_code == 201
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+def test_a_compressed_body_is_refused_rather_than_stored_as_it_is(zeus, encoding):
+    answer = upload(zeus, HTTP_CONTENT_ENCODING=encoding)
+
+    problem(answer, 415, "unsupported_encoding")
+    assert answer["Accept-Encoding"] == "identity"
+    assert not StoredFile.objects.exists()
+
+
+def test_a_compressed_form_is_refused(zeus):
+    file = SimpleUploadedFile("crown.pdf", PDF, "application/pdf")
+
+    problem(zeus.post(FILES, {"file": file}, format="multipart", HTTP_CONTENT_ENCODING="gzip"), 415)
+
+
+@pytest.mark.parametrize("user", [False, True])
+def test_an_upload_that_does_not_fit_waits_for_nobody_and_leaves_no_row(zeus, settings, user):
+    settings.MERCURY_FILE_QUOTA = 2 * len(PNG)
+    client = browser_of(zeus_himself()) if user else zeus
+
+    said = [upload(client).status_code for _ in range(4)]
+
+    assert said == [201, 201, 409, 409]
+    assert StoredFile.objects.count() == 2

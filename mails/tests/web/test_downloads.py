@@ -362,3 +362,13 @@ def test_a_content_is_kept_while_its_link_is_valid() -> None:
     link = a_link()
     assert contents.mark_used([link.sha256]) == {link.sha256}
     assert database_clock.now() < link.expires_at
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "PATCH"])
+def test_no_log_has_the_address_of_a_file(method: str, caplog: pytest.LogCaptureFixture) -> None:
+    address = press(a_link())
+
+    answer = Client(enforce_csrf_checks=True).generic(method, address)
+
+    assert answer.status_code == 405
+    assert not [record for record in caplog.records if record.name.startswith("django.security")]

@@ -12,7 +12,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework.permissions import SAFE_METHODS
 
 from mercury.lib.rest.pagination import MetaSerializer, PageQuerySerializer
-from mercury.lib.rest.problems import CONTENT_TYPE, ProblemSerializer
+from mercury.lib.rest.problems import CONTENT_TYPE, ProblemSerializer, name_status
 from mercury.lib.rest.resource import ResourceViewSet, read_summary
 from mercury.lib.rest.serializers import StrictSerializer
 
@@ -61,7 +61,7 @@ _OF_WRITES = [
 
 
 def _describe_status(status: int) -> str:
-    return _DESCRIPTIONS.get(status) or f"{http.HTTPStatus(status).phrase}."
+    return _DESCRIPTIONS.get(status) or f"{name_status(status)}."
 
 
 class AutoSchema(openapi.AutoSchema):

@@ -32,6 +32,14 @@ _REMEDIES: dict[type[APIException], str] = {
 }
 
 
+_PHRASES = {460: "Checksum Mismatch"}  # of the tus protocol; HTTP itself has no such status
+
+
+def name_status(status: int) -> str:
+    """Return a status code in words."""
+    return _PHRASES.get(status) or http.HTTPStatus(status).phrase
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldError:
     """One thing that is wrong with a request, and where: a JSON pointer into the body, a query parameter or a header."""
@@ -125,12 +133,14 @@ def handle_exception(exc: Exception, context: Mapping[str, Any]) -> Response | N
     if renderer is None or renderer.format not in {"json", "api"}:  # no format was negotiated, or YAML was
         renderer = request.accepted_renderer = JSONRenderer()
         request.accepted_media_type = renderer.media_type
-    return Response(
+    answer = Response(
         build_document(request, problem),
         status=problem.status_code,
         headers=problem.headers,
         content_type=None if renderer.format == "api" else CONTENT_TYPE,
     )
+    answer.reason_phrase = name_status(problem.status_code)
+    return answer
 
 
 def build_response(request: HttpRequest, problem: Problem) -> JsonResponse:
@@ -142,7 +152,7 @@ def build_response(request: HttpRequest, problem: Problem) -> JsonResponse:
 
 def build_document(request: Any, problem: Problem) -> dict[str, Any]:
     """Return the problem as a JSON object."""
-    phrase = http.HTTPStatus(problem.status_code).phrase
+    phrase = name_status(problem.status_code)
     message = " ".join(error.describe() for error in problem.errors) or problem.text
     return {
         "type": f"urn:problem:mercury:{problem.code}",
