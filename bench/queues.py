@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=DEFAULT["rate"], help="Text emails that arrive in a second.")
     parser.add_argument("--leg", choices=(*LEGS, "both"), default="both")
     options = parser.parse_args()
-    instance.say_what(f"Text email beside bulk email, provider {DELAY_MS} ms", options.bulk)
+    instance.say_what(f"Text email and bulk email, provider {DELAY_MS} ms", options.bulk)
     for leg in LEGS if options.leg == "both" else (options.leg,):
         try:
             measure(leg, options)
