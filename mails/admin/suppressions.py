@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from mails.files import storage, uploads
 from mails.files.uploads import Owner, UploadRefused
 from mails.models import StoredFile, Suppression
+from mails.states import SuppressionReason
 from mails.suppression import csv_export, csv_import, entries, rules
 from mails.suppression.csv_columns import COLUMNS, EXPORTED_ONLY, MEDIA_TYPE
 from mails.suppression.csv_import import ImportReport
@@ -40,6 +41,7 @@ class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic
     scope = forms.CharField(
         required=False, max_length=255, help_text="A sender domain, such as olimpus.com. Empty: email from anybody."
     )
+    reason = forms.ChoiceField(choices=SuppressionReason.choices, initial=SuppressionReason.MANUAL)
     detail = forms.CharField(required=False, max_length=rules.MAX_DETAIL, help_text="Why, in words.")
     expires_at = forms.DateTimeField(
         required=False,
@@ -52,7 +54,7 @@ class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic
     class Meta:
         model = Suppression
         fields = ("address", "scope", "reason", "detail", "expires_at")
-        help_texts = {"address": "One email address.", "reason": ""}
+        help_texts = {"address": "One email address."}
 
     def clean(self) -> dict[str, Any]:
         """Check the entry by the rules of all doors. One that is on the list already is replaced, so it is no error."""

@@ -17,12 +17,20 @@ from mercury.lib.runtime import process_state
 
 LOOK_EVERY = 2.0  # seconds after which a process looks again whether the list is empty
 
-# Unexpired entries of these addresses, by the index of the unique constraint.
-_FIND = """
-    SELECT s.address, s.scope, s.reason, s.created_at FROM {rows}
-    JOIN mails_suppression AS s ON s.address = r.address
-    WHERE s.expires_at IS NULL OR s.expires_at > %s
-"""
+# Unexpired entries of these addresses, by the index of the unique constraint. PostgreSQL looks each of them up: without
+# fresh statistics, as after an import, it would read the whole table for a join.
+_ENTRIES = "SELECT address, scope, reason, created_at, expires_at FROM mails_suppression"
+_FIND = {
+    "postgresql": f"""
+        SELECT s.address, s.scope, s.reason, s.created_at FROM {{rows}}
+        CROSS JOIN LATERAL ({_ENTRIES} WHERE address = r.address OFFSET 0) AS s
+        WHERE s.expires_at IS NULL OR s.expires_at > %s
+    """,  # noqa: S608 (names of our own columns)
+    "sqlite": f"""
+        SELECT s.address, s.scope, s.reason, s.created_at FROM {{rows}} JOIN ({_ENTRIES}) AS s ON s.address = r.address
+        WHERE s.expires_at IS NULL OR s.expires_at > %s
+    """,  # noqa: S608 (names of our own columns)
+}
 # Evaluated once a statement: whether a claim has to look for entries at all.
 LIST_HAS_ENTRIES = "(SELECT EXISTS (SELECT 1 FROM mails_suppression))"
 
@@ -76,7 +84,7 @@ def find(addresses: Collection[str], now: dt.datetime) -> Matches:
     source, parameters = recordset.build("r", {"address": "text"}, rows)
     entries: dict[str, list[Entry]] = defaultdict(list)
     with connection.cursor() as cursor:
-        cursor.execute(_FIND.format(rows=source), [*parameters, recordset.format_time(now)])
+        cursor.execute(_FIND[connection.vendor].format(rows=source), [*parameters, recordset.format_time(now)])
         for address, scope, reason, since in cursor.fetchall():
             entries[address].append(Entry(address, scope, SuppressionReason(reason), as_time(since)))
     return Matches(entries)

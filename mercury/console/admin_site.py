@@ -45,7 +45,6 @@ _NAVIGATION = (
     ("Routing", "routing", "routing/", "mails.view_routingrule"),
     ("Queues", "admin:queues", "queues/", FIGURES),
     ("Sandbox", "sandbox", "sandbox/", "providers.view_account"),
-    ("Suppressions", "admin:mails_suppression_changelist", "mails/suppression/", "mails.view_suppression"),
     ("API keys", "admin:mails_apikey_changelist", "mails/apikey/", "mails.view_apikey"),
     ("More", "admin:more", "", ""),
 )
