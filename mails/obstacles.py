@@ -164,9 +164,10 @@ class SendingConditions:
         shown = [
             _build_account_obstacle(account, self.now) for account in choice.evaluated if account.account not in hidden
         ]
-        via = route.constraint.via
-        if via and all(candidate.config.name != via for candidate in self.candidates):
-            return (AccountObstacle(account=via, reason="no such account, and the email may use no other"),)
+        names = route.constraint.names
+        if names and not any(candidate.config.name in names for candidate in self.candidates):
+            gone = AccountObstacle(account=names[0], reason="no such account, and the email may use no other")
+            return (gone,)
         return _sort_soonest_first(shown, self.now) or (NO_ACCOUNT,)
 
     def _find_rule(self, mail: Mail) -> str:

@@ -1,13 +1,14 @@
 """Apply an action to one email or to many. The API, the admin, pages and commands call this."""
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mails.actions import bulk, rules
+from mails.actions import bulk, recipients, rules
 from mails.actions.errors import ActionNotAllowed, MailNotFound, NoUntriedAccount
 from mails.actions.wording import PAST, describe_state
 from mails.dispatch import wake
+from mails.intake.client import Client
 from mails.lifecycle import action_execution, action_requests
 from mails.lifecycle.action_execution import ActionResult
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, ActionRequest
@@ -69,13 +70,14 @@ class ActionCounts:
     changed: int = 0  # changed state between preview and action, so that it was not allowed any more
 
 
-def apply_action(mail_id: uuid.UUID, action_request: ActionRequest) -> ActionReport:
+def apply_action(mail_id: uuid.UUID, action_request: ActionRequest, *, client: Client | None = None) -> ActionReport:
     """Apply the action to one email, or store it as pending while a request to a provider is in progress.
 
-    Applying it again changes nothing and raises nothing. Raises ActionNotAllowed, AccountNotUsable or MailNotFound.
+    Applying it again changes nothing and raises nothing. `client`: who asks; changed recipients must keep the rules for
+    what it may send. Raises ActionNotAllowed, AccountNotUsable, ChangesRefused or MailNotFound.
     """
     rules.check_account_choice(action_request.account_choice)
-    result = _carry_out(action_request, [mail_id])
+    result = _carry_out(action_request, [mail_id], client)
     mail = Mail.objects.filter(pk=mail_id).first()
     if mail is None:
         raise MailNotFound(mail_id)
@@ -93,12 +95,19 @@ def apply_action(mail_id: uuid.UUID, action_request: ActionRequest) -> ActionRep
 
 
 def apply_to_many(
-    mail_ids: Sequence[uuid.UUID], action_request: ActionRequest, *, on_progress: Callable[[int], None] | None = None
+    mail_ids: Sequence[uuid.UUID],
+    action_request: ActionRequest,
+    *,
+    client: Client | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> ActionCounts:
-    """Apply the action to these emails, 500 in a transaction. An email that has changed state is counted, not an error."""
+    """Apply the action to these emails, 500 in a transaction. An email that has changed state is counted, not an error.
+
+    With changed recipients it is one email, for each has its own. Raises ChangesRefused for it, as `apply_action` does.
+    """
     counts = ActionCounts()
     for start in range(0, len(mail_ids), BATCH):
-        result = _carry_out(action_request, mail_ids[start : start + BATCH])
+        result = _carry_out(action_request, mail_ids[start : start + BATCH], client)
         counts.done += len(result.done)
         counts.requested += len(result.requested)
         counts.skipped += len(result.already)
@@ -115,8 +124,12 @@ def start_bulk_action(bulk_action: BulkAction, *, seconds: float) -> None:
         wake.wake_after_commit(QueueName.values)
 
 
-def _carry_out(action_request: ActionRequest, mail_ids: Iterable[uuid.UUID]) -> ActionResult:
-    result = action_execution.carry_out_by_id(action_request, mail_ids)
+def _carry_out(action_request: ActionRequest, mail_ids: Sequence[uuid.UUID], client: Client | None) -> ActionResult:
+    if action_request.recipients:
+        (mail_id,) = mail_ids
+        result = recipients.carry_out(action_request, mail_id, client)
+    else:
+        result = action_execution.carry_out_by_id(action_request, mail_ids)
     if action_request.action in _MAKES_DUE and result.done:
         wake.wake_after_commit(Mail.objects.filter(pk__in=result.done).values_list("queue", flat=True).distinct())
     return result

@@ -4,6 +4,7 @@ ActionError
 ├── MailNotFound
 ├── AccountNotUsable
 ├── TimesNotAllowed
+├── ChangesRefused
 └── ActionNotAllowed
     └── NoUntriedAccount
 """
@@ -44,6 +45,22 @@ class TimesNotAllowed(ActionError):
     def __init__(self, errors: Sequence[TimeError]) -> None:
         super().__init__(" ".join(f"{error.field}: {error.detail}" for error in errors))
         self.errors = errors
+
+
+class ChangesRefused(ActionError):
+    """The recipients cannot be changed so. `errors`: by field; `status` and `code`: of an HTTP answer.
+
+    `retry_after`: seconds after which the changes may be accepted, where time alone helps.
+    """
+
+    def __init__(
+        self, status: int, code: str, errors: Sequence[tuple[str, str]], *, retry_after: int | None = None
+    ) -> None:
+        super().__init__(" ".join(detail for _, detail in errors))
+        self.status = status
+        self.code = code
+        self.errors = tuple(errors)
+        self.retry_after = retry_after
 
 
 class ActionNotAllowed(ActionError):

@@ -65,7 +65,7 @@ class Conditions:
         """Return the conditions of an email that goes through these accounts only."""
         if account_choice == EVERY_ACCOUNT:
             return self
-        allowed = {account_choice.via} if account_choice.via else untried
+        allowed = set(account_choice.names) if account_choice.via else untried
         healthy = [candidate for candidate in self.healthy if candidate.config.name in allowed]
         return replace(self, healthy=healthy, usable=allowed, account_choice=account_choice)
 
@@ -78,7 +78,7 @@ class Conditions:
     @property
     def availability(self) -> str:
         """Which accounts are available: `2 of 3 accounts available`, `no account available`, `hades is available`."""
-        if self.account_choice.via:
+        if len(self.account_choice.names) == 1:
             return f"{self.account_choice.via} is {'available' if self.healthy else 'not available'}"
         untried = "untried " if self.account_choice.not_tried else ""
         if not self.healthy:

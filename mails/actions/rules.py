@@ -109,9 +109,10 @@ def plan_times(send_at: dt.datetime | None, expires_at: dt.datetime | None) -> S
 
 
 def check_account_choice(account_choice: AccountChoice) -> None:
-    """Raise AccountNotUsable if emails are to go through one account that cannot be used."""
+    """Raise AccountNotUsable if emails are to go through a named account that cannot be used."""
     if not account_choice.via:
         return
     usable = action_execution.list_usable_accounts()
-    if account_choice.via not in usable:
-        raise AccountNotUsable(account_choice.via, usable)
+    for name in account_choice.names:
+        if name not in usable:
+            raise AccountNotUsable(name, usable)

@@ -12,12 +12,13 @@ from django.urls import reverse
 
 from mails import pauses
 from mails.actions import apply, pausing, preview, rules
-from mails.actions.errors import AccountNotUsable, ActionNotAllowed, MailNotFound
+from mails.actions.errors import AccountNotUsable, ActionNotAllowed, ChangesRefused, MailNotFound
 from mails.actions.rules import MAX_NOTE
-from mails.admin import choice
+from mails.admin import choice, recipients
 from mails.admin.times import read_times
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest
+from mails.lifecycle.recipient_changes import NO_CHANGES
 from mails.models import Mail
 from mails.pauses import ALL_QUEUES, QueueNotFound
 from mails.states import Action
@@ -63,13 +64,15 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         return redirect(choice.link_to_every_account(request))
     reason, error = read_note(request)
     timing = read_times(request.POST if request.method == "POST" else None) if action == Action.RESCHEDULE else None
-    errors = [*([error] if error else []), *(timing.errors if timing else [])]
+    changes, wrong_changes = recipients.read_changes(request, mail) if restarts else (NO_CHANGES, list[str]())
+    errors = [*([error] if error else []), *(timing.errors if timing else []), *wrong_changes]
     if request.method == "POST" and not errors:
         action_request = ActionRequest(
             action=action,
             by=name_actor(request),
             note=reason,
             account_choice=account_choice,
+            recipients=changes,
             times=timing.times if timing else None,
         )
         _apply(request, mail, action_request)
@@ -86,11 +89,14 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         "sentences": [
             f"“{subject}” to {replace_unprintable(mail.recipient)}.",
             *preview.describe_effect(mail, action, account_choice),
+            *(recipients.describe_accepted(mail) if restarts else []),
         ],
         "button": button if possible else "",
         "account_choice": choice.make_constraint_field(account_choice, int(possible)) if restarts else None,
         "times": timing,
-        "fields": [_NOTE | {"value": reason}] if possible else [],
+        "fields": [*(recipients.make_fields(request, mail) if restarts else []), _NOTE | {"value": reason}]
+        if possible
+        else [],
         "errors": errors,
         "back": reverse("admin:mails_mail_change", args=[mail.pk]),
     }
@@ -100,10 +106,10 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
 def _apply(request: HttpRequest, mail: Mail, action_request: ActionRequest) -> None:
     """Carry the action out and leave a message with its result. Raises Http404 if the email is gone."""
     try:
-        result = apply.apply_action(mail.pk, action_request)
+        result = apply.apply_action(mail.pk, action_request, client=recipients.make_client(request))
     except MailNotFound as gone:
         raise Http404(str(gone)) from None
-    except (ActionNotAllowed, AccountNotUsable) as too_late:
+    except (ActionNotAllowed, AccountNotUsable, ChangesRefused) as too_late:
         messages.warning(request, str(too_late))
     else:
         messages.success(request, result.describe(action_request.action))

@@ -60,7 +60,8 @@ def read_constraint(query: QueryDict) -> AccountChoice:
         case "not-tried":
             return AccountChoice(not_tried=True)
         case "via":
-            return AccountChoice(via=replace_unprintable(query.get("via", "")))
+            names = [replace_unprintable(name).replace(",", "") for name in query.getlist("via")]
+            return AccountChoice(via=",".join(dict.fromkeys(filter(None, names))))
     return EVERY_ACCOUNT
 
 
@@ -96,7 +97,7 @@ def redirect_to_forecast(request: HttpRequest) -> HttpResponse | None:
         return None
     posted, looks = read_constraint(request.POST), "look" in request.POST
     if request.POST["account_choice"] == "via" and not posted.via:
-        messages.error(request, "Nothing was changed: select the account to use.")
+        messages.error(request, "Nothing was changed: select the accounts to use.")
         return redirect(_link_to_accounts(request, read_constraint(request.GET)))
     if posted == read_constraint(request.GET) and not looks:
         return None
@@ -114,7 +115,8 @@ def _link_to_accounts(request: HttpRequest, constraint: AccountChoice) -> str:
     if typed := request.POST.get("note", request.GET.get("note", ""))[: rules.MAX_NOTE]:
         query["note"] = typed
     if constraint.via:
-        query["account_choice"], query["via"] = "via", constraint.via
+        query["account_choice"] = "via"
+        query.setlist("via", list(constraint.names))
     elif constraint.not_tried:
         query["account_choice"] = "not-tried"
     return f"{request.path}?{query.urlencode()}".rstrip("?")

@@ -45,7 +45,7 @@ class Counting:
             taken = key_limits.take(self._key, [len(draft.message.recipients) for draft in counted])
             self._statuses = taken.statuses
             self.refused = {
-                draft.mail.id: _build_refusal(name, taken.statuses, len(draft.message.recipients))
+                draft.mail.id: build_refusal(name, taken.statuses, len(draft.message.recipients))
                 for draft, name in zip(counted, taken.exceeded, strict=True)
                 if name is not None
             }
@@ -59,7 +59,8 @@ class Counting:
         }
 
 
-def _build_refusal(name: LimitName, statuses: tuple[LimitStatus, ...], recipients: int) -> Refused:
+def build_refusal(name: LimitName, statuses: tuple[LimitStatus, ...], recipients: int) -> Refused:
+    """Return the refusal of an email with these recipients, because of this limit."""
     status = next(status for status in statuses if status.name == name)
     noun, window = _UNITS[name]
     allowed = f"{status.quota:,} {noun}{'' if status.quota == 1 else 's'} {window}"

@@ -18,7 +18,9 @@ from mails.lifecycle.action_requests import (
     compute_effect,
     list_actions,
 )
+from mails.lifecycle.recipient_changes import RecipientChanges
 from mails.lifecycle.values import EventDraft, Step, read_state
+from mails.message import mime
 from mails.models import Attempt, Mail
 from mails.routing.matching import match_again
 from mails.states import NEVER_CALLED, Action, EventName, Status
@@ -130,11 +132,12 @@ def carry_out(action_request: ActionRequest, mails: Sequence[Mail]) -> ActionRes
             steps.append(_build_step(action_request, mail, now_ns, constraints[mail.pk]))
     with transaction.atomic():
         result.done.update(writer.record(steps))
-        if action_request.action in _EXTENDING:
-            match_again(result.done)
-            writer.extend_expiry(result.done, _choose_expiry(action_request, now_ns))
+        _set_expiry(action_request, result.done, now_ns)
         if action_request.action == Action.REPROCESS:
             _constrain_routing(result.done, constraints)
+            _change_recipients(action_request.recipients, [mail for mail in mails if mail.pk in result.done])
+        if action_request.action in _EXTENDING:
+            match_again(result.done)  # rules may name recipients
         if action_request.times is not None:
             links_until = (
                 max(action_request.times.send_at, database_clock.from_ns(now_ns)) + settings.MERCURY_LINK_EXPIRY
@@ -144,6 +147,20 @@ def carry_out(action_request: ActionRequest, mails: Sequence[Mail]) -> ActionRes
             result.requested.update(_request(action_request, in_call, now_ns))
     result.changed.update({step.mail_id for step in steps} - result.done, in_call - result.requested)
     return result
+
+
+def _set_expiry(action_request: ActionRequest, mail_ids: Collection[uuid.UUID], now_ns: int) -> None:
+    if action_request.expires_at is not None:
+        writer.set_expiry(mail_ids, action_request.expires_at)
+    elif action_request.action in _EXTENDING:
+        writer.extend_expiry(mail_ids, _choose_expiry(action_request, now_ns))
+
+
+def _change_recipients(changes: RecipientChanges, mails: Iterable[Mail]) -> None:
+    """Change the recipients of these emails, which were checked before; no query if there is nothing to change."""
+    for mail in mails if changes else ():
+        columns = changes.change(mime.read_message(mail)).columns
+        writer.change_recipients(mail, changes, recipient=columns["recipient"], needs=columns["needs"])
 
 
 def _is_already_so(action_request: ActionRequest, mail: Mail) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from mails.lifecycle.recipient_changes import NO_CHANGES, RecipientChanges
 from mails.lifecycle.values import EventDraft, MailState, RecipientOutcome, Step, release_lease
 from mails.models import Mail
 from mails.schedule import Schedule
@@ -26,10 +27,15 @@ MAX_NAME = 64  # characters of an account's name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountChoice:
-    """The accounts that a reprocessed email may use: all, only those without an attempt on record, or one."""
+    """The accounts that a reprocessed email may use: all, only those without an attempt on record, or named ones."""
 
     not_tried: bool = False
-    via: str = ""
+    via: str = ""  # one account, or several separated by commas
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the accounts that are named."""
+        return tuple(filter(None, self.via.split(",")))
 
     def as_text(self) -> str:
         """Return the choice as a bulk action keeps it."""
@@ -44,7 +50,7 @@ class AccountChoice:
     def words(self) -> str:
         """Return the choice for people, as the end of a sentence."""
         if self.via:
-            return f"through {self.via} only"
+            return f"through {' and '.join(self.names)} only"
         return "only through accounts not tried yet" if self.not_tried else "through all accounts"
 
     def constrain(self, tried: Collection[str]) -> RoutingConstraint:
@@ -53,7 +59,7 @@ class AccountChoice:
 
     def select_untried(self, tried: Collection[str], usable: Collection[str]) -> frozenset[str]:
         """Return the usable accounts that the choice names on purpose, and that have not heard of the email yet."""
-        named = {self.via} if self.via else set(usable) if self.not_tried else set()
+        named = set(self.names) if self.via else set(usable) if self.not_tried else set()
         return frozenset(named.intersection(usable).difference(tried))
 
 
@@ -64,7 +70,7 @@ EVERY_ACCOUNT = AccountChoice()
 class ActionRequest:
     """An action requested of an email. `by`: who asked, as `created_by` has it.
 
-    `account_choice`: for a reprocess. `times`: for RESCHEDULE, which needs them.
+    `account_choice`, `recipients`, `expires_at`: for a reprocess. `times`: for RESCHEDULE, which needs them.
     """
 
     action: Action
@@ -72,6 +78,8 @@ class ActionRequest:
     note: str = ""
     service: str = ""  # the account whose late answer is the confirmation
     account_choice: AccountChoice = EVERY_ACCOUNT
+    recipients: RecipientChanges = NO_CHANGES
+    expires_at: dt.datetime | None = None  # None: as late as a new email
     times: Schedule | None = None
 
     def as_text(self) -> str:
@@ -374,14 +382,18 @@ def _reprocess(
     routing_constraint: RoutingConstraint,
 ) -> Effect:
     """Start from the beginning; recipients that were given up are open again, those accepted stay accepted."""
+    changes, expires_at = action_request.recipients, action_request.expires_at
+    named = {*changes.replacements, *changes.again}
     reopened = tuple(
         RecipientOutcome(id=recipient.id, state=RecipientState.PENDING)
         for recipient in recipients
-        if recipient.state == RecipientState.SUPPRESSED
+        if recipient.address in named
+        or recipient.state == RecipientState.SUPPRESSED
         or (recipient.state == RecipientState.REFUSED and state.status == Status.DISCARDED)
     )
-    event = _draft_event(
-        EventName.REPROCESS, action_request, now_ns, before=state.status, **routing_constraint.to_blob()
-    )
+    details = routing_constraint.to_blob() | changes.to_blob()
+    if expires_at is not None:
+        details["expires_at"] = expires_at.isoformat()
+    event = _draft_event(EventName.REPROCESS, action_request, now_ns, before=state.status, **details)
     after = _requeue(state, now_ns, round=1, tried=(), failure_classes=(), failure_class="", reason_code="")
     return Effect(after=after, events=(event,), recipients=reopened)

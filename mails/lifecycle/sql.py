@@ -63,6 +63,7 @@ CLOSED_COLUMNS = list_columns(
         *("failure_class", "reason_code", "reason", "status_code", "provider_message_id", "key_scope"),
     ),
 )
+ADDRESS_COLUMNS = list_columns(Recipient, ("id", "address", "name"))
 OUTCOME_COLUMNS = list_columns(Recipient, ("id", "state", "reason"))
 STEP_COLUMNS = (
     {"id": "uuid", "before": "text", "fence": "uuid", "attempts": "int", "pending_action": "text"}

@@ -18,6 +18,7 @@ from django.db.models.functions import Coalesce, Length
 
 from mails.lifecycle import counters, sql
 from mails.lifecycle.counters import CounterKey, Counters
+from mails.lifecycle.recipient_changes import RecipientChanges
 from mails.lifecycle.values import STATE_COLUMNS, EventDraft, IllegalTransition, LateResult, MailState, NewMail, Step
 from mails.models import (
     Attempt,
@@ -32,7 +33,7 @@ from mails.models import (
     Rollup,
 )
 from mails.schedule import Schedule
-from mails.states import ENDINGS, IDEMPOTENCY_KEYS_KEPT, Counted, Ending, RecipientState
+from mails.states import ENDINGS, IDEMPOTENCY_KEYS_KEPT, AttemptState, Counted, Ending, RecipientState
 from mercury.lib.database import database_clock, recordset
 from mercury.lib.database.recordset import as_time, as_uuid
 from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
@@ -294,6 +295,27 @@ def reschedule(mail_ids: Iterable[uuid.UUID], times: Schedule, links_until: dt.d
     Mail.objects.filter(pk__in=ids).update(send_at=times.send_at, expires_at=times.expires_at)
     links = DownloadLink.objects.filter(mail__in=ids, revoked_at=None, content__isnull=False)
     links.filter(expires_at__lt=links_until).update(expires_at=links_until)
+
+
+def set_expiry(mail_ids: Iterable[uuid.UUID], moment: dt.datetime) -> None:
+    """Let emails expire at this moment, whenever they expired before."""
+    Mail.objects.filter(pk__in=mail_ids).update(expires_at=moment)
+
+
+def change_recipients(mail: Mail, changes: RecipientChanges, *, recipient: str, needs: str) -> None:
+    """Replace and delete recipients of an email that its step has just queued, in the same transaction.
+
+    `recipient` and `needs`: the columns that follow. No unanswered request is repeated with its idempotency key from here
+    on: the provider would take the changed one for the first.
+    """
+    new = changes.replacements
+    rows = [
+        (row.pk, new[row.address].address, new[row.address].name) for row in mail.recipients.all() if row.address in new
+    ]
+    mail.recipients.filter(address__in=changes.dropped).delete()
+    sql.execute(sql.update_rows(Recipient, sql.ADDRESS_COLUMNS, rows))
+    Mail.objects.filter(pk=mail.pk).update(recipient=recipient, needs=needs)
+    Attempt.objects.filter(mail=mail, state=AttemptState.UNKNOWN).exclude(key_scope="").update(key_scope="")
 
 
 def constrain_routing(mail_ids: Iterable[uuid.UUID], routing_constraint: RoutingConstraint) -> None:

@@ -1,7 +1,7 @@
 """Base of the commands that act on emails: selection, preview, question and result."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -9,18 +9,23 @@ from django.db.models import Q
 
 from mails.actions import apply, rules, wording
 from mails.actions.apply import ActionCounts
+from mails.actions.errors import ChangesRefused
 from mails.actions.preview import ActionPreview, estimate_send_time, preview_action
+from mails.intake.client import Client
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, first_id
 from mails.models.querysets import MailQuerySet
 from mails.reporting import search, systemic_refusals
-from mails.states import Action, Actor, Inclusion
+from mails.states import Action, Actor, Inclusion, Source
 from mercury.lib import commands
 from mercury.lib.commands import ExitCode
 from mercury.lib.mail.printable import replace_unprintable
 
 FILTERS = ("state", "reason", "provider", "since", "refusals_of")
 INCLUDE = {Inclusion.UNCERTAIN.label: "--include-uncertain", Inclusion.REFUSED.label: "--include-rejected"}
+
+
+CLIENT = Client(source=Source.COMMAND)
 
 
 class ActionCommand(commands.MercuryCommand):
@@ -78,12 +83,21 @@ class ActionCommand(commands.MercuryCommand):
             out.say("Nothing was changed.")
             return ExitCode.FAILED
         with out.show_progress(action_request.action.label, total=len(preview.eligible)) as bar:
-            counts = apply.apply_to_many(preview.eligible, action_request, on_progress=bar.show)
+            counts = _apply(preview.eligible, action_request, bar.show)
         counts.skipped += preview.skipped.total()
         counts.already += preview.already
         out.say(_describe_result(action_request.action, counts), tone="ok")
         out.write_document(_build_document(action_request, preview, counts, dry_run=False))
         return _exit_code(counts, named=named)
+
+
+def _apply(
+    mail_ids: Sequence[uuid.UUID], action_request: ActionRequest, on_progress: Callable[[int], None]
+) -> ActionCounts:
+    try:
+        return apply.apply_to_many(mail_ids, action_request, client=CLIENT, on_progress=on_progress)
+    except ChangesRefused as refused:
+        raise CommandError(str(refused), returncode=ExitCode.USAGE_ERROR) from None
 
 
 def _exit_code(counts: ActionCounts, *, named: bool) -> ExitCode | None:

@@ -360,7 +360,7 @@ class Migration(migrations.Migration):
                         db_default="",
                         default="",
                         help_text="Accounts to use, as `AccountChoice.as_text` writes it.",
-                        max_length=80,
+                        max_length=1200,
                     ),
                 ),
                 (

@@ -23,7 +23,7 @@ class BulkAction(models.Model):
     selected_ids = models.JSONField(null=True, help_text="The selected ids, if no filter was used.")
     included = models.JSONField(default=list, help_text="Emails that are included on request.")
     account_choice = models.CharField(
-        max_length=80,
+        max_length=1200,
         default="",
         db_default="",
         blank=True,

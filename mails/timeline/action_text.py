@@ -46,7 +46,21 @@ def describe_rescheduled(mail: Mail, payload: EventPayload) -> Entry:
 def describe_reprocess(mail: Mail, payload: EventPayload) -> Entry:
     """Describe that an email starts over."""
     sentence = f"It starts over, {describe_constraint(payload) or 'with all accounts'}."
-    return Entry(title="Queued for reprocessing", parts=(sentence, *_quote_note(payload)), tone="active", icon="again")
+    parts = (sentence, *_list_changes(payload), *_quote_note(payload))
+    return Entry(title="Queued for reprocessing", parts=parts, tone="active", icon="again")
+
+
+def _list_changes(payload: EventPayload) -> list[str]:
+    """Return what was changed of the email, one sentence each; the old recipients stay visible here."""
+    replaced = [f"{pair.get_text('old')} by {pair.get_text('new')}" for pair in payload.get_objects("replaced")]
+    expires_at = payload.get_time("expires_at")
+    listed = (
+        ("Replaced: ", replaced),
+        ("Left out: ", payload.get_strings("dropped")),
+        ("Sent once more to: ", payload.get_strings("again")),
+        ("Expires: ", [f"{expires_at:%Y-%m-%d %H:%M} UTC"] if expires_at else []),
+    )
+    return [f" {words}{', '.join(items)}." for words, items in listed if items]
 
 
 def describe_cancelled(mail: Mail, payload: EventPayload) -> Entry:
@@ -98,7 +112,7 @@ _REQUEST_WORDS = {
 def describe_constraint(payload: EventPayload) -> str:
     """Return which accounts the email may use; empty where it may use all."""
     if via := payload.get_text("via"):
-        return f"only through {via}"
+        return f"only through {' and '.join(via.split(','))}"
     excluded = payload.get_strings("excluded")
     return f"only accounts not tried yet (without {', '.join(excluded)})" if excluded else ""
 

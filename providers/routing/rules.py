@@ -25,17 +25,22 @@ class RoutingConstraint:
     chose (`via`) goes before any rule.
     """
 
-    via: str = ""
+    via: str = ""  # one account, or several separated by commas
     excluded: tuple[str, ...] = ()
     rule: int | None = None
     policy: AccountPolicy | None = None
     unanswered_by: str = ""  # for one choice only: others go first, since this account may have the email already
     repeated_by: str = ""  # for one choice only: this account alone recognizes a request that it may have already
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the accounts that `via` names."""
+        return tuple(filter(None, self.via.split(",")))
+
     def explain_exclusion(self, name: str) -> str:
         """Return why the email may not use the account; empty if it may."""
-        if self.via and name != self.via:
-            return f"the email may use {self.via} only"
+        if self.via and name not in self.names:
+            return f"the email may use {' and '.join(self.names)} only"
         if self.policy is not None and not self.via and (exclusion := self.policy.explain_exclusion(name)):
             return exclusion
         if name in self.excluded:

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from mails.actions import rules
@@ -11,15 +14,24 @@ from mails.actions.rules import MAX_NOTE
 from mails.intake.address_fields import RecipientsField
 from mails.intake.submission_fields import MomentField
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, AccountChoice
+from mails.lifecycle.recipient_changes import NO_CHANGES, RecipientChanges
+from mails.message.message import Mailbox
 from mails.schedule import Schedule
 from mails.states import RESOLVING, Action, EventName, RecipientKind
 from mercury.lib.durations import format_size
 from mercury.lib.mail import printable
 from mercury.lib.mail.printable import replace_unprintable
-from mercury.lib.rest.serializers import StrictBooleanField, StrictCharField, StrictChoiceField, StrictSerializer
+from mercury.lib.rest.serializers import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictChoiceField,
+    StrictField,
+    StrictSerializer,
+)
 
 MAX_EVENT = 64  # characters of an event's name, CONTRACT v1.0
 MAX_BLOB = 64 * 1024  # bytes of UTF-8
+MAX_ACCOUNTS = 16  # that a reprocess names
 
 
 class EventNameField(StrictCharField):
@@ -142,6 +154,11 @@ class ActionSerializer(StrictSerializer):
         """Return when the email is sent and expires, where the request names it."""
         return None
 
+    @property
+    def recipients(self) -> RecipientChanges:
+        """Return the changes of its recipients."""
+        return NO_CHANGES
+
 
 class CancelMailSerializer(ActionSerializer):
     """A request to cancel."""
@@ -161,8 +178,62 @@ class ReleaseMailSerializer(ActionSerializer):
     action = Action.RELEASE
 
 
+class OneMailboxField(RecipientsField):
+    """One address, as text or as an object with `email` and `name`."""
+
+    default_error_messages = {"one": "Give one address."}
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the mailbox."""
+        found = super().to_internal_value([data])
+        return found[0]
+
+
+@extend_schema_field(
+    {"type": ["object", "null"], "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "object"}]}}
+)
+class ReplaceField(StrictField):
+    """Recipients that are replaced: an object of old addresses and new ones."""
+
+    default_error_messages = {
+        "invalid": 'Write an object of old and new addresses: {{"hera@olimpus.con": "hera@olimpus.com"}}.',
+        "too_many": "{count} addresses; at most {most} are allowed.",
+    }
+
+    def to_internal_value(self, data: Any) -> tuple[tuple[str, Mailbox], ...]:
+        """Return pairs of the old address and the new mailbox. Raises ValidationError by old address."""
+        if not isinstance(data, dict):
+            self.fail("invalid")
+        if len(data) > (most := settings.MERCURY_MAX_RECIPIENTS):
+            self.fail("too_many", count=len(data), most=most)
+        read, found, errors = OneMailboxField(), list[tuple[str, Mailbox]](), dict[str, Any]()
+        for old, new in data.items():
+            try:
+                found.append((read.to_internal_value(old).address, read.to_internal_value(new)))
+            except ValidationError as invalid:
+                errors[replace_unprintable(old[:80])] = invalid.detail
+        if errors:
+            raise ValidationError(errors)
+        return tuple(found)
+
+
+class AccountNamesField(StrictField, serializers.ListField):
+    """Names of accounts."""
+
+    default_error_messages = {"invalid": "Write a list of the names of 1 to 16 accounts.", "twice": "Name each once."}
+
+    def to_internal_value(self, data: Any) -> tuple[str, ...]:
+        """Return the names."""
+        if not isinstance(data, list) or not 1 <= len(data) <= MAX_ACCOUNTS:
+            self.fail("invalid")
+        names = tuple(AccountNameField().to_internal_value(name) for name in data)
+        if any("," in name for name in names):
+            self.fail("invalid")
+        return tuple(dict.fromkeys(names))
+
+
 class ReprocessMailSerializer(ActionSerializer):
-    """A request to reprocess, through all accounts or some."""
+    """A request to reprocess, through all accounts or some, to the same recipients or others."""
 
     action = Action.REPROCESS
     via = AccountNameField(
@@ -174,19 +245,46 @@ class ReprocessMailSerializer(ActionSerializer):
         help_text="Only through accounts that have no attempt of this email on record. Not together with `via`.",
         error_messages={"invalid": "Write true or false."},
     )
+    accounts = AccountNamesField(
+        child=serializers.CharField(max_length=MAX_NAME),
+        required=False,
+        allow_null=True,
+        help_text="Only through these accounts, up to 16. Not together with `via` or `not_tried`.",
+    )
+    replace = ReplaceField(
+        required=False,
+        allow_null=True,
+        help_text="Recipients to replace: an object of old addresses and new ones, in the forms of an email's `recipient`.",
+    )
+    drop = RecipientsField(required=False, help_text="Recipients to leave out, in the forms of an email's `recipient`.")
+    again = RecipientsField(
+        required=False, help_text="Recipients that a provider accepted the email for, and that get it once more."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Return the values. Raises ValidationError if both name accounts."""
-        if attrs.get("via") and attrs.get("not_tried"):
-            detail = "Name one account, or ask for those not tried yet; not both."
-            raise ValidationError({"not_tried": [detail]}, "invalid")
+        """Return the values. Raises ValidationError if several of them name accounts."""
+        named = [name for name in ("via", "accounts", "not_tried") if attrs.get(name)]
+        if len(named) > 1:
+            detail = "Name accounts, or ask for those not tried yet; not both."
+            raise ValidationError({named[-1]: [detail]}, "invalid")
         return attrs
+
+    @property
+    def recipients(self) -> RecipientChanges:
+        """Return the changes of the recipients."""
+        values = self.validated_data
+        return RecipientChanges(
+            replaced=values.get("replace") or (),
+            dropped=tuple(recipient.address for recipient in values.get("drop") or ()),
+            again=tuple(recipient.address for recipient in values.get("again") or ()),
+        )
 
     @property
     def account_choice(self) -> AccountChoice:
         """Return the accounts through which the email is sent again."""
         return AccountChoice(
-            not_tried=bool(self.validated_data.get("not_tried")), via=self.validated_data.get("via") or ""
+            not_tried=bool(self.validated_data.get("not_tried")),
+            via=self.validated_data.get("via") or ",".join(self.validated_data.get("accounts") or ()),
         )
 
 

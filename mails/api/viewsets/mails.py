@@ -18,7 +18,7 @@ from mails.access import throttles
 from mails.access.api_keys import Scope
 from mails.access.permissions import has_scope
 from mails.actions import apply
-from mails.actions.errors import AccountNotUsable, ActionNotAllowed, MailNotFound, NoUntriedAccount
+from mails.actions.errors import AccountNotUsable, ActionNotAllowed, ChangesRefused, MailNotFound, NoUntriedAccount
 from mails.api import forms
 from mails.api.fields import MAIL_FIELDS
 from mails.api.parsers import MailFormParser, StrictJSONParser
@@ -75,7 +75,8 @@ class MailViewSet(BatchActions):
     required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.MAILS_SEND}
     refusals = {
         "create": (409, 413, 422),
-        **dict.fromkeys(("cancel", "hold", "release", "reprocess", "reschedule", "resolve"), (409,)),
+        **dict.fromkeys(("cancel", "hold", "release", "reschedule", "resolve"), (409,)),
+        "reprocess": (409, 413),
         "copy": (409, 413, 422),
         "file": (410,),
     }
@@ -235,8 +236,9 @@ class MailViewSet(BatchActions):
         """Reprocess a mail.
 
         An email that was discarded, has expired, waits to retry or is held starts again with all accounts, with the same
-        id and Message-ID. One with an unknown outcome must be resolved instead. `via` or `not_tried` bind it to some
-        accounts, in all rounds; 409 `no_account_left`: it was tried with every account that can be used.
+        id and Message-ID. One with an unknown outcome must be resolved instead. `via`, `accounts` or `not_tried` bind it to
+        some accounts, in all rounds; 409 `no_account_left`: it was tried with every account that can be used. `replace` and
+        `drop` change its recipients; those that a provider accepted it for get it no more, unless `again` names them.
         """
         return self._act(request, mail_id)
 
@@ -285,14 +287,18 @@ class MailViewSet(BatchActions):
             note=note,
             account_choice=serializer.account_choice,
             times=serializer.times,
+            recipients=serializer.recipients,
         )
         try:
-            acted = apply.apply_action(mail.pk, action_request)
+            acted = apply.apply_action(mail.pk, action_request, client=_make_client(request))
         except MailNotFound:
             raise Http404 from None
         except AccountNotUsable as unusable:  # the names of the others may not be this key's to see
             detail = f"No account '{unusable.account}' can be used: there is none of this name, or it gets no email."
-            raise serializer.build_problem({"via": [detail]}) from None
+            field = "accounts" if serializer.validated_data.get("accounts") else "via"
+            raise serializer.build_problem({field: [detail]}) from None
+        except ChangesRefused as refused:
+            raise _build_changes_problem(refused) from None
         except ActionNotAllowed as too_late:
             extra = {"state": too_late.mail.status, "possible": requests.list_action_names(too_late.allowed)}
             code = "no_account_left" if isinstance(too_late, NoUntriedAccount) else "not_possible"
@@ -307,8 +313,7 @@ class MailViewSet(BatchActions):
 
 def _submit(request: Request, submission: Submission) -> Stored:
     """Submit the request's email. Raises Problem for a refusal."""
-    user = request.user if isinstance(request.user, User) else None
-    (receipt,) = accept([submission], client=Client(source=Source.API, api_key=get_key(request), user=user))
+    (receipt,) = accept([submission], client=_make_client(request))
     if not isinstance(receipt, NotStored):
         throttles.add_limits(request, receipt.limits)
     match receipt:
@@ -320,6 +325,21 @@ def _submit(request: Request, submission: Submission) -> Stored:
             raise error
         case never:
             assert_never(never)
+
+
+def _make_client(request: Request) -> Client:
+    user = request.user if isinstance(request.user, User) else None
+    return Client(source=Source.API, api_key=get_key(request), user=user)
+
+
+def _build_changes_problem(refused: ChangesRefused) -> Problem:
+    errors = [
+        FieldError(detail=detail, code=refused.code, pointer=build_pointer(field))
+        for field, detail in refused.errors
+        if field
+    ]
+    headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after is not None else None
+    return Problem(refused.status, refused.code, str(refused), errors=errors, headers=headers)
 
 
 def _build_problem(request: Request, refused: Refused) -> Problem:

@@ -1,16 +1,25 @@
 """`manage.py reprocess`: send emails again that were not sent."""
 
+import argparse
+import uuid
 from dataclasses import replace
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from mails.actions import rules
-from mails.actions.errors import AccountNotUsable
+from mails.actions import recipients, rules
+from mails.actions.errors import AccountNotUsable, ChangesRefused
 from mails.lifecycle.action_requests import AccountChoice, ActionRequest
-from mails.management.action_commands import ActionCommand
+from mails.lifecycle.recipient_changes import RecipientChanges
+from mails.management.action_commands import CLIENT, ActionCommand
+from mails.message import addresses
+from mails.message.addresses import InvalidAddress
+from mails.message.message import Mailbox
+from mails.models import Mail
 from mails.states import Action
+from mercury.lib import commands
 from mercury.lib.commands import ExitCode
+from mercury.lib.database import database_clock
 
 
 class Command(ActionCommand):
@@ -39,16 +48,87 @@ class Command(ActionCommand):
             "--include-rejected", action="store_true", help="Also emails rejected because of their content."
         )
         through = parser.add_mutually_exclusive_group()
-        through.add_argument("--via", metavar="ACCOUNT", help="Use only this account, in every retry round.")
+        through.add_argument(
+            "--via",
+            action="append",
+            default=[],
+            metavar="ACCOUNT",
+            help="Use only this account, in every retry round. Repeatable: only these accounts.",
+        )
         through.add_argument(
             "--not-tried", action="store_true", help="Use only accounts that have no recorded attempt for the email."
         )
 
+        parser.add_argument(
+            "--expires",
+            type=commands.parse_duration_option,
+            metavar="2d",
+            help="Stop trying after this time. Default: as for a new email (MERCURY_EXPIRY).",
+        )
+        parser.add_argument(
+            "--replace",
+            type=_read_pair,
+            action="append",
+            default=[],
+            metavar="OLD=NEW",
+            help="Replace this recipient by another address. Repeatable. Needs one email id.",
+        )
+        for option, words in (
+            ("--drop", "Leave this recipient out."),
+            ("--again", "Send it once more to this recipient, who got it already."),
+        ):
+            parser.add_argument(
+                option,
+                type=_read_address,
+                action="append",
+                default=[],
+                metavar="ADDRESS",
+                help=f"{words} Repeatable. Needs one email id.",
+            )
+
     def action_request(self, options: dict[str, Any]) -> ActionRequest:
-        """Return the action request, with the accounts to use."""
-        account_choice = AccountChoice(not_tried=options["not_tried"], via=options["via"] or "")
+        """Return the action request, with the accounts to use, and changed recipients."""
+        account_choice = AccountChoice(not_tried=options["not_tried"], via=",".join(dict.fromkeys(options["via"])))
         try:
             rules.check_account_choice(account_choice)
         except AccountNotUsable as wrong:
             raise CommandError(str(wrong), returncode=ExitCode.USAGE_ERROR) from None
-        return replace(super().action_request(options), account_choice=account_choice)
+        changes = RecipientChanges(
+            replaced=tuple(options["replace"]), dropped=tuple(options["drop"]), again=tuple(options["again"])
+        )
+        if changes:
+            _check_changes(options["ids"], changes)
+        return replace(
+            super().action_request(options),
+            account_choice=account_choice,
+            recipients=changes,
+            expires_at=database_clock.now() + options["expires"] if options["expires"] else None,
+        )
+
+
+def _check_changes(ids: list[str], changes: RecipientChanges) -> None:
+    """Raise CommandError unless one email is named, and its recipients can be changed so."""
+    if len(ids) != 1:
+        raise CommandError("--replace, --drop and --again need one email id.", returncode=ExitCode.USAGE_ERROR)
+    try:
+        mail = Mail.objects.filter(pk=uuid.UUID(ids[0])).prefetch_related("recipients").first()
+        if mail is not None:
+            recipients.check(mail, changes, CLIENT)
+    except ChangesRefused as refused:
+        raise CommandError(str(refused), returncode=ExitCode.USAGE_ERROR) from None
+    except ValueError:
+        return  # the selection names it
+
+
+def _read_address(text: str) -> str:
+    try:
+        return addresses.normalize(text.strip())
+    except InvalidAddress as error:
+        raise argparse.ArgumentTypeError(f"'{text[:100]}': {error}") from error
+
+
+def _read_pair(text: str) -> tuple[str, Mailbox]:
+    old, equals, new = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"'{text[:100]}' is not OLD=NEW, such as hera@olimpus.con=hera@olimpus.com")
+    return _read_address(old), Mailbox(address=_read_address(new))

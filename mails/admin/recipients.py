@@ -1,0 +1,75 @@
+"""The recipients of an email on the page that reprocesses it: each in a field, to be corrected or emptied."""
+
+from typing import Any, cast
+
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+
+from mails.actions import recipients
+from mails.actions.errors import ChangesRefused
+from mails.intake.client import Client
+from mails.lifecycle.recipient_changes import NO_CHANGES, RecipientChanges
+from mails.message import addresses
+from mails.message.addresses import InvalidAddress
+from mails.message.message import Mailbox
+from mails.models import Mail, Recipient
+from mails.states import RecipientState, Source
+from mercury.lib.mail.printable import replace_unprintable
+
+_NOTE = "Correct the address to replace it, or empty the field to leave it out."
+
+
+def make_client(request: HttpRequest) -> Client:
+    """Return the operator as a client: they may name new recipients of senders that they may send as."""
+    return Client(source=Source.FORM, user=cast(User, request.user))
+
+
+def make_fields(request: HttpRequest, mail: Mail) -> list[dict[str, Any]]:
+    """Return a field for each recipient that the email was not accepted for, with what was typed."""
+    return [
+        {
+            "name": _name(recipient),
+            "label": recipient.get_kind_display(),
+            "value": replace_unprintable(request.POST.get(_name(recipient), recipient.address)),
+            "note": _NOTE,
+            "length": addresses.MAX_ADDRESS,
+        }
+        for recipient in _list_open(mail)
+    ]
+
+
+def describe_accepted(mail: Mail) -> list[str]:
+    """Return who has the email already, as a sentence; nothing if nobody has."""
+    accepted = [to.address for to in mail.recipients.all() if to.state == RecipientState.ACCEPTED]
+    named = replace_unprintable(", ".join(accepted))
+    return [f"A provider accepted it already for {named}: they do not get it again."] if accepted else []
+
+
+def read_changes(request: HttpRequest, mail: Mail) -> tuple[RecipientChanges, list[str]]:
+    """Return what the posted fields change, and the errors in them, each a sentence."""
+    replaced, dropped, errors = list[tuple[str, Mailbox]](), list[str](), list[str]()
+    for recipient in _list_open(mail):
+        typed = request.POST.get(_name(recipient), recipient.address).strip()
+        try:
+            if not typed:
+                dropped.append(recipient.address)
+            elif (address := addresses.normalize(typed)) != recipient.address:
+                replaced.append((recipient.address, Mailbox(address=address, name=recipient.name)))
+        except InvalidAddress as invalid:
+            errors.append(f"{replace_unprintable(typed)}: {invalid}")
+    changes = RecipientChanges(replaced=tuple(replaced), dropped=tuple(dropped))
+    if errors or not changes:
+        return NO_CHANGES, errors
+    try:
+        recipients.check(mail, changes, make_client(request))
+    except ChangesRefused as refused:
+        return NO_CHANGES, [replace_unprintable(detail) for _, detail in refused.errors]
+    return changes, []
+
+
+def _list_open(mail: Mail) -> list[Recipient]:
+    return [recipient for recipient in mail.recipients.all() if recipient.state != RecipientState.ACCEPTED]
+
+
+def _name(recipient: Recipient) -> str:
+    return f"recipient-{recipient.pk}"
