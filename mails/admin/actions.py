@@ -47,14 +47,14 @@ _NOTE = {
 def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResponse:
     """Show the effect of an action on this email; run it after confirmation, and show the result."""
     check_mail_permission(request)
-    mail = get_object_or_404(Mail, pk=mail_id)
+    mail = get_object_or_404(Mail.objects.prefetch_related("recipients"), pk=mail_id)
     action = _parse_action(verb)
     page = redirect("admin:mails_mail_change", mail.pk)
     if action not in action_requests.list_actions(mail):
         messages.warning(request, str(ActionNotAllowed(mail, action, action_requests.list_actions(mail))))
         return page
     restarts = action == Action.REPROCESS
-    if restarts and (forecast := choice.redirect_to_forecast(request)):
+    if restarts and (forecast := choice.redirect_to_forecast(request, recipients.list_typed(request, mail))):
         return forecast
     account_choice = choice.read_constraint(request.GET) if restarts else EVERY_ACCOUNT
     try:

@@ -1,6 +1,8 @@
 """The selected emails of the list and the accounts to reprocess them with, as the URL holds them."""
 
 import uuid
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from django.contrib import messages
@@ -18,6 +20,7 @@ from mails.states import Action
 from mercury.lib.mail.printable import replace_unprintable
 
 SELECTED_AT_MOST = 500
+NOTHING_TYPED: Mapping[str, str] = MappingProxyType({})
 
 
 def is_everything(query: QueryDict) -> bool:
@@ -88,32 +91,34 @@ def link_to_action(request: HttpRequest, action: Action) -> str:
     return f"{request.path}?{query.urlencode()}"
 
 
-def redirect_to_forecast(request: HttpRequest) -> HttpResponse | None:
+def redirect_to_forecast(request: HttpRequest, typed: Mapping[str, str] = NOTHING_TYPED) -> HttpResponse | None:
     """Redirect to the forecast for the posted choice of accounts; None if the page already shows it.
 
-    So nothing happens that was not shown first, with or without scripts. The typed reason is kept.
+    So nothing happens that was not shown first, with or without scripts. The typed reason is kept, and what else was `typed`.
     """
     if request.method != "POST" or "account_choice" not in request.POST:
         return None
     posted, looks = read_constraint(request.POST), "look" in request.POST
     if request.POST["account_choice"] == "via" and not posted.via:
         messages.error(request, "Nothing was changed: select the accounts to use.")
-        return redirect(_link_to_accounts(request, read_constraint(request.GET)))
+        return redirect(_link_to_accounts(request, read_constraint(request.GET), typed))
     if posted == read_constraint(request.GET) and not looks:
         return None
     if not looks:
         messages.warning(
             request, f"Nothing was changed yet: you selected other accounts. This is the new forecast, {posted.words}."
         )
-    return redirect(_link_to_accounts(request, posted))
+    return redirect(_link_to_accounts(request, posted, typed))
 
 
-def _link_to_accounts(request: HttpRequest, constraint: AccountChoice) -> str:
+def _link_to_accounts(request: HttpRequest, constraint: AccountChoice, typed: Mapping[str, str] = NOTHING_TYPED) -> str:
     query = request.GET.copy()
+    for name, value in typed.items():
+        query[name] = value
     for name in ("account_choice", "via", "note"):
         query.pop(name, None)
-    if typed := request.POST.get("note", request.GET.get("note", ""))[: rules.MAX_NOTE]:
-        query["note"] = typed
+    if note := request.POST.get("note", request.GET.get("note", ""))[: rules.MAX_NOTE]:
+        query["note"] = note
     if constraint.via:
         query["account_choice"] = "via"
         query.setlist("via", list(constraint.names))

@@ -30,12 +30,19 @@ def make_fields(request: HttpRequest, mail: Mail) -> list[dict[str, Any]]:
         {
             "name": _name(recipient),
             "label": recipient.get_kind_display(),
-            "value": replace_unprintable(request.POST.get(_name(recipient), recipient.address)),
+            "value": replace_unprintable(_read_typed(request, recipient)),
             "note": _NOTE,
             "length": addresses.MAX_ADDRESS,
         }
         for recipient in _list_open(mail)
     ]
+
+
+def list_typed(request: HttpRequest, mail: Mail) -> dict[str, str]:
+    """Return the fields that were changed, for the URL of the page that shows another forecast."""
+    fields = {_name(recipient): _read_typed(request, recipient) for recipient in _list_open(mail)}
+    before = {_name(recipient): recipient.address for recipient in _list_open(mail)}
+    return {name: typed for name, typed in fields.items() if typed != before[name]}
 
 
 def describe_accepted(mail: Mail) -> list[str]:
@@ -49,7 +56,7 @@ def read_changes(request: HttpRequest, mail: Mail) -> tuple[RecipientChanges, li
     """Return what the posted fields change, and the errors in them, each a sentence."""
     replaced, dropped, errors = list[tuple[str, Mailbox]](), list[str](), list[str]()
     for recipient in _list_open(mail):
-        typed = request.POST.get(_name(recipient), recipient.address).strip()
+        typed = _read_typed(request, recipient)
         try:
             if not typed:
                 dropped.append(recipient.address)
@@ -69,6 +76,12 @@ def read_changes(request: HttpRequest, mail: Mail) -> tuple[RecipientChanges, li
 
 def _list_open(mail: Mail) -> list[Recipient]:
     return [recipient for recipient in mail.recipients.all() if recipient.state != RecipientState.ACCEPTED]
+
+
+def _read_typed(request: HttpRequest, recipient: Recipient) -> str:
+    """Return what was typed for a recipient, here or before the accounts were changed."""
+    typed = request.POST if request.method == "POST" else request.GET
+    return typed.get(_name(recipient), recipient.address).strip()[: addresses.MAX_ADDRESS]
 
 
 def _name(recipient: Recipient) -> str:

@@ -284,6 +284,22 @@ def test_the_page_has_a_field_for_each_recipient_that_has_no_email_yet(olympus):
 
 
 @IN_COMMITS
+def test_typed_recipients_are_kept_when_other_accounts_are_chosen(olympus, hades):
+    mail, operator = given_up(caller(), recipient=[WRONG, IRIS]), browser_of(hermes())
+    url = f"/admin/mails/mail/{mail.pk}/action/reprocess/"
+    names = {row.address: f"recipient-{row.pk}" for row in mail.recipients.all()}
+
+    page = operator.post(
+        url, {"account_choice": "via", "via": ["hades", "olympus"], names[WRONG]: HERA, names[IRIS]: ""}, follow=True
+    ).text
+
+    assert "Nothing was changed yet" in page
+    assert f'name="{names[WRONG]}" value="{HERA}"' in page
+    assert f'name="{names[IRIS]}" value=""' in page
+    assert reloaded(mail).status == Status.DISCARDED
+
+
+@IN_COMMITS
 def test_reprocessing_without_changes_reads_no_message(olympus, django_assert_max_num_queries):
     mail = given_up(caller())
 
