@@ -92,7 +92,8 @@ def _write(new: Sequence[NewMail]) -> dict[uuid.UUID, Receipt]:
     with transaction.atomic() if with_keys or counting or connection.in_atomic_block else nullcontext():
         stored = writer.create(new, refuse=counting.refuse) if counting else writer.create(new)
         refused = counting.refused if counting else {}
-        again = idempotency.answer_again([draft for draft in new if draft.mail.id not in {*stored, *refused}])
+        answered = stored.union(refused)
+        again = idempotency.answer_again([draft for draft in new if draft.mail.id not in answered])
     receipts = {draft.mail.id: Stored(mail=draft.mail, text=draft.message.text) for draft in new} | again
     return counting.add_statuses(receipts) | refused if counting else receipts
 

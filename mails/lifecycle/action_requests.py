@@ -70,7 +70,8 @@ EVERY_ACCOUNT = AccountChoice()
 class ActionRequest:
     """An action requested of an email. `by`: who asked, as `created_by` has it.
 
-    `account_choice`, `recipients`, `expires_at`: for a reprocess. `times`: for RESCHEDULE, which needs them.
+    `account_choice`, `recipients`, `expires_at`: for a reprocess. `times`: for RESCHEDULE, which needs them, and
+    for a reprocess that is to be sent later.
     """
 
     action: Action
@@ -392,8 +393,12 @@ def _reprocess(
         or (recipient.state == RecipientState.REFUSED and state.status == Status.DISCARDED)
     )
     details = routing_constraint.to_blob() | changes.to_blob()
-    if expires_at is not None:
-        details["expires_at"] = expires_at.isoformat()
+    if (times := action_request.times) is not None:
+        details |= {"send_at": format_iso(times.send_at), "expires_at": format_iso(times.expires_at)}
+    elif expires_at is not None:
+        details["expires_at"] = format_iso(expires_at)
     event = _draft_event(EventName.REPROCESS, action_request, now_ns, before=state.status, **details)
     after = _requeue(state, now_ns, round=1, tried=(), failure_classes=(), failure_class="", reason_code="")
+    if times is not None:
+        after = after._replace(next_attempt_at=max(times.send_at, database_clock.from_ns(now_ns)))
     return Effect(after=after, events=(event,), recipients=reopened)

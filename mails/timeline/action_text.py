@@ -53,11 +53,12 @@ def describe_reprocess(mail: Mail, payload: EventPayload) -> Entry:
 def _list_changes(payload: EventPayload) -> list[str]:
     """Return what was changed of the email, one sentence each; the old recipients stay visible here."""
     replaced = [f"{pair.get_text('old')} by {pair.get_text('new')}" for pair in payload.get_objects("replaced")]
-    expires_at = payload.get_time("expires_at")
+    send_at, expires_at = payload.get_time("send_at"), payload.get_time("expires_at")
     listed = (
         ("Replaced: ", replaced),
         ("Left out: ", payload.get_strings("dropped")),
         ("Sent once more to: ", payload.get_strings("again")),
+        ("Sent at: ", [f"{send_at:%Y-%m-%d %H:%M} UTC"] if send_at else []),
         ("Expires: ", [f"{expires_at:%Y-%m-%d %H:%M} UTC"] if expires_at else []),
     )
     return [f" {words}{', '.join(items)}." for words, items in listed if items]

@@ -1,5 +1,6 @@
 """What a client sends: an event to append, and actions on an email. Each field is declared once, with its rule."""
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -159,6 +160,11 @@ class ActionSerializer(StrictSerializer):
         """Return the changes of its recipients."""
         return NO_CHANGES
 
+    @property
+    def expiry(self) -> dt.datetime | None:
+        """Return when the email expires, where that alone is named."""
+        return None
+
 
 class CancelMailSerializer(ActionSerializer):
     """A request to cancel."""
@@ -261,8 +267,12 @@ class ReprocessMailSerializer(ActionSerializer):
         required=False, help_text="Recipients that a provider accepted the email for, and that get it once more."
     )
 
+    send_at = MomentField(help_text="When to send it, as in a submission. Default: now.")
+    expires_at = MomentField(help_text="When Mercury stops trying. Default: as for a new email (`MERCURY_EXPIRY`).")
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Return the values. Raises ValidationError if several of them name accounts."""
+        """Return the values. Raises ValidationError if several of them name accounts, or if the times are not allowed."""
+        self._planned = _plan_times(attrs) if attrs["send_at"] or attrs["expires_at"] else None
         named = [name for name in ("via", "accounts", "not_tried") if attrs.get(name)]
         if len(named) > 1:
             detail = "Name accounts, or ask for those not tried yet; not both."
@@ -278,6 +288,16 @@ class ReprocessMailSerializer(ActionSerializer):
             dropped=tuple(recipient.address for recipient in values.get("drop") or ()),
             again=tuple(recipient.address for recipient in values.get("again") or ()),
         )
+
+    @property
+    def times(self) -> Schedule | None:
+        """Return when the email is sent and expires, if it is to be sent later."""
+        return self._planned if self.validated_data["send_at"] else None
+
+    @property
+    def expiry(self) -> dt.datetime | None:
+        """Return when the email expires, if the request names it."""
+        return self.validated_data["expires_at"]  # type: ignore[no-any-return]
 
     @property
     def account_choice(self) -> AccountChoice:
@@ -323,11 +343,7 @@ class RescheduleMailSerializer(ActionSerializer):
         """Return the values. Raises ValidationError if the times are not allowed."""
         if not attrs["send_at"]:
             raise ValidationError({"send_at": ["Say when to send it, such as 2026-12-24T18:00:00Z."]}, "required")
-        try:
-            self._times = rules.plan_times(attrs["send_at"], attrs["expires_at"])
-        except TimesNotAllowed as refused:
-            errors = {error.field: [ErrorDetail(error.detail, error.code)] for error in refused.errors}
-            raise ValidationError(errors) from None
+        self._times = _plan_times(attrs)
         return attrs
 
     @property
@@ -345,6 +361,15 @@ class ResolveMailSerializer(ActionSerializer):
         style={"example": Action.SENT.value},
         error_messages=dict.fromkeys(("required", "invalid"), "Say what happened: 'sent' or 'not-sent'."),
     )
+
+
+def _plan_times(values: Mapping[str, Any]) -> Schedule:
+    """Return when the email is sent and expires. Raises ValidationError if the times are not allowed."""
+    try:
+        return rules.plan_times(values["send_at"], values["expires_at"])
+    except TimesNotAllowed as refused:
+        errors = {error.field: [ErrorDetail(error.detail, error.code)] for error in refused.errors}
+        raise ValidationError(errors) from None
 
 
 def list_action_names(possible: Iterable[Action]) -> list[str]:

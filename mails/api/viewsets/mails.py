@@ -288,6 +288,7 @@ class MailViewSet(BatchActions):
             account_choice=serializer.account_choice,
             times=serializer.times,
             recipients=serializer.recipients,
+            expires_at=serializer.expiry,
         )
         try:
             acted = apply.apply_action(mail.pk, action_request, client=_make_client(request))

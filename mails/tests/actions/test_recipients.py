@@ -248,6 +248,24 @@ def test_a_list_of_accounts_binds_every_round(olympus, hades):
 
 
 @IN_COMMITS
+def test_a_reprocessed_email_is_sent_and_expires_when_the_client_says():
+    client = caller()
+    mail, soon = given_up(client), dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(hours=2)
+
+    alone = reprocess(client, mail, {"expires_at": soon.isoformat()})
+    assert alone.status_code == 200, alone.json()
+    assert reloaded(mail).expires_at == soon
+    Mail.objects.filter(pk=mail.pk).update(status=Status.DISCARDED, next_attempt_at=None)
+    later = reprocess(client, mail, {"send_at": soon.isoformat()})
+    past = problem(reprocess(client, given_up(client), {"expires_at": "2020-01-01T00:00:00Z"}), 400, "invalid_action")
+
+    assert later.status_code == 200, later.json()
+    assert reloaded(mail).next_attempt_at == soon
+    assert reloaded(mail).expires_at > soon
+    assert past["errors"][0]["pointer"] == "/expires_at"
+
+
+@IN_COMMITS
 def test_the_command_changes_the_recipients_of_one_email(olympus):
     mail = given_up(caller(), recipient=[WRONG, IRIS])
 
