@@ -195,9 +195,7 @@ class OneMailboxField(RecipientsField):
         return found[0]
 
 
-@extend_schema_field(
-    {"type": ["object", "null"], "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "object"}]}}
-)
+@extend_schema_field({"type": "object", "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "object"}]}})
 class ReplaceField(StrictField):
     """Recipients that are replaced: an object of old addresses and new ones."""
 
