@@ -129,7 +129,7 @@ def _api() -> Iterator[Row]:
         f"{API}{A_MAIL}{AN_EVENT}",
     )
     yield _row(
-        "API: `mails/…/cancel`, `hold`, `release`, `reprocess`, `resolve`",
+        "API: `mails/…/cancel`, `hold`, `release`, `reprocess`, `reschedule`, `resolve`",
         "POST",
         holding("mails.view_mail+mails.change_mail", scope=Scope.MAILS_MANAGE),
         *(f"{API}{A_MAIL}/{verb}/?$" for verb in ("cancel", "hold", "release", "reprocess", "reschedule", "resolve")),
