@@ -77,7 +77,11 @@ class RecipientChanges:
         """Return what is wrong with the changes for these recipients. `reopened`: refused ones get the email again anyway."""
         states = {recipient.address: recipient.state for recipient in recipients}
         errors = [*self._check_old(states), *self._check_new(states)]
-        open_states = {RecipientState.PENDING, RecipientState.SUPPRESSED, *([RecipientState.REFUSED] if reopened else [])}
+        open_states = {
+            RecipientState.PENDING,
+            RecipientState.SUPPRESSED,
+            *([RecipientState.REFUSED] if reopened else []),
+        }
         left = [address for address, state in states.items() if state in open_states and address not in self.dropped]
         if not errors and not left and not self.deliveries:
             words = "Nobody is left to send the email to. Cancel it instead."
