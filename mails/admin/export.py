@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 import structlog
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
 from mails.admin import choice
-from mails.models import Mail
+from mails.models import Mail, MailLabel
 from mails.models.querysets import MailQuerySet
 from mails.reporting import search
 from mails.reporting.search import MailListFilter
@@ -37,7 +38,9 @@ COLUMNS = (
     "tries",
     "ended",
     "possible_duplicate",
+    "tags",
 )
+_TAGS = Prefetch("labels", MailLabel.objects.filter(name=""))
 
 
 def export_view(request: HttpRequest) -> HttpResponseBase:
@@ -70,11 +73,11 @@ def _select_mails(selected: MailListFilter | list[uuid.UUID]) -> MailQuerySet:
 
 def _write_lines(mails: MailQuerySet) -> Iterator[str]:
     yield _format_csv([COLUMNS])
-    page = list(mails.select_related("api_key", "user").order_by("-pk")[:CHUNK])
+    mails = mails.select_related("api_key", "user").prefetch_related(_TAGS).order_by("-pk")
+    page = list(mails[:CHUNK])
     while page:
         yield _format_csv(tuple(map(escape_formula, _list_cells(mail))) for mail in page)
-        older = mails.filter(pk__lt=page[-1].pk)
-        page = list(older.select_related("api_key", "user").order_by("-pk")[:CHUNK]) if len(page) == CHUNK else []
+        page = list(mails.filter(pk__lt=page[-1].pk)[:CHUNK]) if len(page) == CHUNK else []
 
 
 def _list_cells(mail: Mail) -> tuple[str, ...]:
@@ -93,6 +96,7 @@ def _list_cells(mail: Mail) -> tuple[str, ...]:
         str(mail.attempt_count),
         mail.finished_at.isoformat(timespec="milliseconds") if mail.finished_at else "",
         "yes" if mail.possible_duplicate or mail.reason_code == DUPLICATE else "no",
+        " ".join(label.value for label in mail.labels.all()),
     )
 
 

@@ -8,7 +8,7 @@ from django.db.models import Case, F, TextField, Value, When
 
 from mails.message import mime
 from mails.message.message import Message
-from mails.models import Content, Mail, MailFile, MailLabel
+from mails.models import Content, DownloadLink, Mail, MailFile, MailLabel
 from providers.kinds.capabilities import Feature
 
 
@@ -19,12 +19,14 @@ class ShownMessage:
     message: Message
     is_cut: bool = False
     files: Sequence[MailFile] = ()
+    links: Sequence[DownloadLink] = ()
 
 
 def read_messages(mails: Sequence[Mail], *, room: int) -> dict[uuid.UUID, ShownMessage]:
     """Return the messages of these emails, whose recipients were loaded; `room`: bytes of bodies, those of the first first.
 
-    One query, another one if retention removed a body: tags and metadata stay, and one if an email has files.
+    One query, another one if retention removed a body: tags and metadata stay, one if an email has files, and one if it
+    has, or may have had, download links.
     """
     fitting = _choose_fitting(mails, room)
     rows = Content.objects.filter(mail__in=mails).values_list(
@@ -44,7 +46,8 @@ def read_messages(mails: Sequence[Mail], *, room: int) -> dict[uuid.UUID, ShownM
                 metadata={name: value for name, value in labels[mail.pk] if name},
             )
         shown[mail.pk] = ShownMessage(message=message, is_cut=mail.pk not in fitting, files=files.get(mail.pk, ()))
-    return shown
+    links = _read_links([mail.pk for mail in mails if mail.text_removed_at or shown[mail.pk].message.links])
+    return shown | {mail_id: replace(shown[mail_id], links=found) for mail_id, found in links.items()}
 
 
 def _choose_fitting(mails: Iterable[Mail], room: int) -> set[uuid.UUID]:
@@ -74,3 +77,11 @@ def _read_files(mail_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[MailFile]
         for file in MailFile.objects.filter(mail__in=mail_ids).order_by("mail", "number"):
             files.setdefault(file.mail_id, []).append(file)
     return files
+
+
+def _read_links(mail_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[DownloadLink]]:
+    links: dict[uuid.UUID, list[DownloadLink]] = {}
+    if mail_ids:
+        for link in DownloadLink.objects.filter(mail__in=mail_ids).order_by("mail", "number"):
+            links.setdefault(link.mail_id, []).append(link)
+    return links

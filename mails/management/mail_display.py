@@ -2,19 +2,25 @@
 
 import datetime as dt
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from django.conf import settings
 from django.urls import reverse
 
 from mails import pauses
-from mails.models import Event, Mail
+from mails.files import links
+from mails.message.message import Message
+from mails.models import DownloadLink, Event, Mail, MailFile
 from mails.queues import QueueName
+from mails.states import RecipientKind
 from mails.timeline.entry import Entry
 from mails.timeline.story import Story
 from mails.timeline.summary import choose_badge, introduce
 from mercury.lib import durations
 from mercury.lib.commands import Output
+from mercury.lib.database import database_clock
+
+MailFiles = Sequence[MailFile | DownloadLink]
 
 
 def build_mail_url(mail: Mail) -> str:
@@ -95,7 +101,27 @@ def serialize_event(event: Event) -> dict[str, object]:
     }
 
 
-def show_story(out: Output, story: Story, *, reasons: bool = False) -> None:
+def serialize_message(message: Message, files: MailFiles) -> dict[str, object]:
+    """Return what else an email says of itself, as JSON: people, tags and files."""
+    named = {kind.value: [to.shown for to in message.recipients if to.kind == kind] for kind in RecipientKind}
+    return {
+        **named,
+        "reply_to": [mailbox.shown for mailbox in message.reply_to],
+        "tags": list(message.tags),
+        "files": [
+            {
+                "filename": file.filename,
+                "content_type": file.content_type,
+                "size": file.size,
+                "sha256": file.content_id,
+                "link": str(file.pk) if isinstance(file, DownloadLink) else None,
+            }
+            for file in files
+        ],
+    }
+
+
+def show_story(out: Output, story: Story, message: Message, files: MailFiles, *, reasons: bool = False) -> None:
     """Show an email: its status, its fields and its timeline."""
     mail = story.mail
     out.say(introduce(story.badge, story.summary), tone=story.badge.tone)
@@ -105,9 +131,7 @@ def show_story(out: Output, story: Story, *, reasons: bool = False) -> None:
         out.say(f"  → {story.advice.next_step}")
     out.say()
     out.say(f"  From     {mail.sender}")
-    out.say(f"  To       {mail.recipient}")
-    out.say(f"  Subject  {mail.subject}")
-    out.say(f"  Page     {build_mail_url(mail)}")
+    _show_fields(out, mail, message, files)
     if mail.copy_of:
         out.say(f"  Copy of  {mail.copy_of}")
     if mail.text_removed_at:
@@ -117,6 +141,29 @@ def show_story(out: Output, story: Story, *, reasons: bool = False) -> None:
         out.say("  (older events are hidden; show all with --events)")
     for entry in story.entries:
         show_entry(out, entry, reasons=reasons)
+
+
+def _show_fields(out: Output, mail: Mail, message: Message, files: MailFiles) -> None:
+    for kind in RecipientKind:
+        if named := ", ".join(to.shown for to in message.recipients if to.kind == kind):
+            out.say(f"  {kind.label:<8} {named}")
+    if message.reply_to:
+        out.say(f"  Reply-To {', '.join(mailbox.shown for mailbox in message.reply_to)}")
+    out.say(f"  Subject  {mail.subject}")
+    if message.tags:
+        out.say(f"  Tags     {', '.join(message.tags)}")
+    for file in files:
+        out.say(f"  File     {_describe_file(file)}")
+    out.say(f"  Page     {build_mail_url(mail)}")
+
+
+def _describe_file(file: MailFile | DownloadLink) -> str:
+    size = durations.format_size(file.size)
+    if isinstance(file, DownloadLink):
+        how = f"download link {file.pk}, {links.get_state(file, database_clock.now()).value}"
+    else:
+        how = f"inline as cid:{file.cid}" if file.cid else "attached"
+    return f"{file.filename}, {size}, {how}" + ("" if file.content_id else ", deleted")
 
 
 def show_entry(out: Output, entry: Entry, *, reasons: bool = False) -> None:

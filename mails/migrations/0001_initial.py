@@ -1011,6 +1011,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "verbose_name": "uploaded file",
                 "ordering": ("-id",),
             },
         ),

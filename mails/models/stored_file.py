@@ -69,6 +69,7 @@ class StoredFile(models.Model):
     objects = StoredFileQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "uploaded file"
         ordering = ("-id",)
         constraints = [
             models.CheckConstraint(
@@ -83,6 +84,13 @@ class StoredFile(models.Model):
 
     def __str__(self) -> str:
         return self.filename
+
+    @property
+    def owner(self) -> str:
+        """Return the name of the client that uploaded it."""
+        if self.api_key is not None:
+            return self.api_key.name
+        return self.user.get_username() if self.user is not None else "command line"
 
 
 class FilePiece(models.Model):

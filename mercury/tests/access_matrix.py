@@ -301,6 +301,9 @@ def _models() -> Iterator[Row]:
     listed = "admin/mails/suppression/"
     yield _row(f"`/{listed}export/`", "GET", staff("mails.view_suppression"), f"{listed}export/")
     yield _row(f"`/{listed}import/`", "GET, POST", staff("mails.add_suppression"), f"{listed}import/")
+    yield from _model("mails/storedfile", view=view_mail)
+    remove = "admin/mails/storedfile/<uuid:file_id>/remove/"
+    yield _row("`/admin/mails/storedfile/…/remove/`", "GET, POST", manage, remove)
     event = "admin/mails/event/"
     yield from (row for row in _model("mails/event", view=view_mail) if row.routes[0] != event)
     shown = f"{event}<path:object_id>/change/", f"{event}<path:object_id>/history/"

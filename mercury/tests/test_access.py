@@ -188,6 +188,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "mails/mail": mails["key"].pk,
         "mails/queuerule": QueueRule.objects.create(name="news", queue="bulk").pk,
         "mails/queuesettings": QueueSettings.objects.create(queue="bulk").pk,
+        "mails/storedfile": _upload(mails["key"]).pk,
         "auth/group": Group.objects.create(name="readers").pk,
         "auth/user": plain.pk,
     }

@@ -5,6 +5,7 @@ declaration gives its type, its bounds and its words to the API's description an
 """
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest
@@ -15,12 +16,13 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from mails.api.fields import format_time, to_nanoseconds
+from mails.api.serializers.links import LinkSerializer
 from mails.api.stored_messages import ShownMessage
 from mails.intake.idempotency import MAX_LENGTH
 from mails.intake.receipts import IDEMPOTENCY_KEY
 from mails.lifecycle.action_requests import ActionRequest
 from mails.message.message import Mailbox, Message
-from mails.models import Mail, MailFile, Recipient
+from mails.models import DownloadLink, Mail, MailFile, Recipient
 from mails.obstacles import Obstacles
 from mails.queues import QueueName
 from mails.states import Action, DeliveryGuarantee, RecipientKind, RecipientState, Status
@@ -145,13 +147,20 @@ class RecipientSerializer(MailboxSerializer):
 class MailFileSerializer(serializers.Serializer[MailFile]):
     """A file of an email."""
 
-    number = serializers.IntegerField(help_text="Its place among the email's files, from 1; inline files are first.")
+    number = serializers.IntegerField(
+        help_text="Its place among the email's files, from 1; inline files are first, those with a link last."
+    )
     filename = serializers.CharField(help_text="Its name.")
     content_type = serializers.CharField(help_text="Its type.")
     size = serializers.IntegerField(help_text="Bytes.")
     sha256 = serializers.CharField(allow_null=True, help_text="The SHA-256 of its content; null once that is deleted.")
     content_id = serializers.CharField(help_text="By which the HTML shows it; empty for an attachment.")
-    url = serializers.URLField(allow_null=True, help_text="Its content, as a download; null once that is deleted.")
+    url = serializers.URLField(
+        allow_null=True, help_text="Its content, as a download; null once that is deleted, and with a link."
+    )
+    link = LinkSerializer(
+        allow_null=True, help_text="Its download link, which the email has instead of the file; null for the others."
+    )
 
 
 class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
@@ -179,7 +188,7 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
     metadata = serializers.DictField(child=serializers.CharField(), help_text="Its metadata.")
     unsubscribe_url = serializers.CharField(help_text="The address that unsubscribes by one click; may be empty.")
     unsubscribe_mailto = serializers.CharField(help_text="The email address that unsubscribes; may be empty.")
-    files = MailFileSerializer(many=True, help_text="Its files, attached and inline; `url` is the download of each.")
+    files = MailFileSerializer(many=True, help_text="Its files: inline, attached, and those with a download link.")
     summary = serializers.CharField(help_text="Status and reason in one sentence, for people.")
     obstacles = ObstacleSerializer(many=True, help_text="While no account can accept it: each account, and why not.")
     recipients_detail = RecipientSerializer(
@@ -197,7 +206,10 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
             "copy_of": str(instance.copy_of) if instance.copy_of else None,
             "content_omitted": shown.is_cut,
             **_represent_message(shown.message, is_cut=shown.is_cut, with_blind=context["is_own"]),
-            "files": [_represent_file(file, self.context["request"]) for file in shown.files],
+            "files": [
+                *(_represent_file(file, self.context["request"]) for file in shown.files),
+                *(_represent_linked(link, len(shown.files), self.context) for link in shown.links),
+            ],
             "summary": summarize(instance, timezone.now(), obstacles),
             "obstacles": [
                 {"account": obstacle.account, "reason": obstacle.reason, "until": format_time(obstacle.until)}
@@ -242,6 +254,20 @@ def _represent_file(file: MailFile, request: Request) -> dict[str, Any]:
         "sha256": file.content_id,
         "content_id": file.cid,
         "url": url if file.content_id else None,
+        "link": None,
+    }
+
+
+def _represent_linked(link: DownloadLink, attached: int, context: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "number": attached + link.number,
+        "filename": link.filename,
+        "content_type": link.content_type,
+        "size": link.size,
+        "sha256": link.sha256,
+        "content_id": "",
+        "url": None,
+        "link": LinkSerializer(context=dict(context)).to_representation(link),
     }
 
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from mails.management import mail_display
 from mails.message import mime
-from mails.models import Event, Mail
+from mails.models import DownloadLink, Event, Mail, MailFile
 from mails.timeline.story import read_story
 from mercury.lib import commands
 from mercury.lib.commands import ExitCode
@@ -47,9 +47,19 @@ class Command(commands.MercuryCommand):
         else:
             mail_display.show_pauses(out)
             story = read_story(mail, timezone.now())
-            mail_display.show_story(out, story, reasons=True)
+            message = mime.read_beginning(mail, recipients=story.recipients)
+            files: list[MailFile | DownloadLink] = [
+                *MailFile.objects.filter(mail=mail),
+                *DownloadLink.objects.filter(mail=mail),
+            ]
+            mail_display.show_story(out, story, message, files, reasons=True)
             out.write_document(
-                {**mail_display.serialize_mail(mail), "summary": story.summary, "events": _list_events(mail)}
+                {
+                    **mail_display.serialize_mail(mail),
+                    **mail_display.serialize_message(message, files),
+                    "summary": story.summary,
+                    "events": _list_events(mail),
+                }
             )
         return None
 

@@ -6,10 +6,12 @@ import pytest
 
 from mails.files import link_tokens
 from mails.intake.client import Client
+from mails.models import Mail
 from mails.states import Source
 from mails.tests.builders import a_mail, event_names
-from mails.tests.callers import Caller, caller, problem
+from mails.tests.callers import HELLO, MAILS, Caller, caller, problem
 from mails.tests.files.builders import a_link
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db
 LINKS = "/api/v1.0/links/"
@@ -71,3 +73,32 @@ def test_a_revocation_has_no_fields() -> None:
     problem(zeus.post(f"{LINKS}{link.pk}/revoke", {"when": "now"}), 400)
     link.refresh_from_db()
     assert link.revoked_at is None
+
+
+def test_an_email_shows_its_files_and_their_links(settings: Any) -> None:
+    settings.MERCURY_BASE_URL = "https://mail.olimpus.com"
+    zeus = caller()
+    upload = zeus.generic("POST", "/api/v1.0/files/?filename=harp.txt", b"a harp", content_type="text/plain").json()
+    attached = {"filename": "law.txt", "content": "bGF3"}
+    linked = {"file": upload["id"], "delivery": "link"}
+    mail = zeus.post(MAILS, {**HELLO, "attachments": [linked, attached]}).json()
+
+    law, harp = zeus.get(mail["url"]).json()["files"]
+
+    assert (law["number"], law["filename"], law["link"]) == (1, "law.txt", None)
+    assert (harp["number"], harp["filename"], harp["url"]) == (2, "harp.txt", None)
+    assert harp["link"] == zeus.get(f"{LINKS}?expand=true").json()["links"][0]
+    assert harp["link"]["downloads"] == 0
+    page = zeus.get(f"{MAILS}?expand=true").json()["mails"][0]
+    assert page["files"] == [law, harp]
+
+
+def test_the_links_of_an_email_are_shown_after_its_body_was_deleted(settings: Any) -> None:
+    settings.MERCURY_BASE_URL = "https://mail.olimpus.com"
+    zeus = caller()
+    link = link_of(zeus)
+    Mail.objects.update(text_removed_at=database_clock.now())
+
+    (file,) = zeus.get(f"{MAILS}{link.mail_id}").json()["files"]
+
+    assert file["link"]["id"] == str(link.pk)

@@ -1,11 +1,13 @@
-"""Download links for the tests: zeus sends hera a crown."""
+"""Uploads and download links for the tests: zeus sends hera a crown."""
 
 import datetime as dt
 import hashlib
+import io
 from typing import Any
 
-from mails.files import contents
-from mails.models import DownloadLink
+from mails.files import contents, uploads
+from mails.files.uploads import Owner
+from mails.models import DownloadLink, StoredFile
 from mails.tests.builders import a_mail
 from mercury.lib.database import database_clock
 
@@ -27,3 +29,9 @@ def a_link(content: bytes = CROWN, **changes: Any) -> DownloadLink:
         "expires_at": database_clock.now() + dt.timedelta(days=30),
     }
     return DownloadLink.objects.create(**columns | changes)
+
+
+def an_upload(content: bytes = CROWN, *, filename: str = "crown.png", owner: Owner | None = None) -> StoredFile:
+    """An uploaded file; without an owner, that of the command line."""
+    read = io.BytesIO(content).read
+    return uploads.receive(read, filename=filename, declared="", size=len(content), owner=owner or Owner())

@@ -4,6 +4,7 @@ import pytest
 
 from mails.message import mime
 from mails.tests.builders import HERA, ZEUS, a_mail, dispatch, event_names
+from mails.tests.callers import HELLO, MAILS, caller
 from mails.tests.commandline import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -86,3 +87,34 @@ def test_text_of_clients_cannot_drive_the_terminal():
     )
 
     assert "\x1b" not in run("mail", str(mail.pk)).out
+
+
+def test_people_tags_and_files_are_shown(settings):
+    settings.MERCURY_BASE_URL = "https://mail.olimpus.com"
+    zeus = caller()
+    linked = {"filename": "harp.txt", "content": "YSBoYXJw", "delivery": "link"}
+    fields = {
+        "cc": "Iris <iris@olimpus.com>",
+        "bcc": "hades@olimpus.com",
+        "reply_to": "juno@olimpus.com",
+        "tags": ["law"],
+    }
+    attached = {"filename": "law.txt", "content": "bGF3"}
+    mail = zeus.post(MAILS, {**HELLO, **fields, "attachments": [attached, linked]}).json()
+
+    said, document = run("mail", mail["id"]).out, run("mail", mail["id"], "--json").document
+
+    for line in (
+        'Cc       "Iris" <iris@olimpus.com>',
+        "Bcc      hades@olimpus.com",
+        "Reply-To juno@olimpus.com",
+        "Tags     law",
+    ):
+        assert f"  {line}\n" in said
+    assert "File     law.txt, 3 B, attached" in said
+    assert "File     harp.txt, 6 B, download link " in said
+    assert document["cc"] == ['"Iris" <iris@olimpus.com>']
+    assert [(file["filename"], bool(file["link"])) for file in document["files"]] == [
+        ("law.txt", False),
+        ("harp.txt", True),
+    ]

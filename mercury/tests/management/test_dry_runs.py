@@ -18,7 +18,7 @@ from mails.suppression import entries
 from mails.suppression.rules import NewEntry
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.commandline import run
-from mails.tests.files.builders import a_link
+from mails.tests.files.builders import a_link, an_upload
 from mails.tests.routing.builders import a_rule
 from providers.accounts import registration, registry
 
@@ -29,6 +29,7 @@ MAIL = "<mail>"
 LINK = "<link>"
 LIST = "<list>"
 RULE = "sandbox-only"
+FILE = "<file>"
 # What is written after each command to have it do something; a new command needs its line here.
 EXAMPLES = {
     ("apikey", "create"): ["shop", "--sender", ZEUS],
@@ -39,6 +40,7 @@ EXAMPLES = {
     ("createdb",): ["--force"],
     ("demo",): ["--failover"],
     ("dispatch",): ["--once"],
+    ("files", "remove"): [FILE],
     ("hold",): [MAIL],
     ("links", "revoke"): [LINK],
     ("pause",): ["--queue", "text"],
@@ -135,6 +137,8 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
         (tmp_path / "list.csv").write_text(f"address\n{HERA}\n")
     if RULE in EXAMPLES[form]:
         a_rule(RULE, "sandbox-a")
+    if form == ("files", "remove"):
+        names[FILE] = str(an_upload().pk)
     before = everything()
 
     ran = run(*form, *(names.get(word, word) for word in EXAMPLES[form]), "--dry-run", "--json")
