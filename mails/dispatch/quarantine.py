@@ -44,7 +44,7 @@ class Quarantine:
     def count_free(self) -> int:
         """Return how many more may be handed over now."""
         doublings = min(self._cleared // CLEARED_PER_DOUBLING, MOST_IN_FLIGHT.bit_length() - 1)
-        return max(2**doublings - len(self._in_flight), 0)
+        return max((1 << doublings) - len(self._in_flight), 0)
 
     def is_empty(self) -> bool:
         """Return True if none is in flight."""

@@ -128,7 +128,7 @@ def consume(brokers: str, topic: str, count: int):
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"})
     try:
         consumer.subscribe([topic])
-        found = []
+        found: list = []
         while len(found) < count:
             found += consumer.consume(count, timeout=20)
             assert found, "no message within 20 s"
