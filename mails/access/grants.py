@@ -17,7 +17,7 @@ PERMISSIONS = {
     Scope.PROVIDERS_READ: ("providers.view_account",),
     Scope.PROVIDERS_WRITE: ("providers.add_account", "providers.change_account", "providers.delete_account"),
     Scope.SUPPRESSIONS_READ: ("mails.view_suppression",),
-    Scope.SUPPRESSIONS_WRITE: ("mails.add_suppression", "mails.change_suppression", "mails.delete_suppression"),
+    Scope.SUPPRESSIONS_WRITE: ("mails.add_suppression", "mails.delete_suppression"),
     Scope.STATS_READ: ("mails.view_rollup",),
 }
 # A new key has no email yet, and everybody may do these with their own.

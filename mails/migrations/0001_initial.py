@@ -1278,6 +1278,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("-id",),
+                "default_permissions": ("add", "delete", "view"),
                 "indexes": [
                     models.Index(fields=["scope", "-id"], name="suppression_by_scope"),
                     models.Index(

@@ -26,6 +26,7 @@ class Suppression(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        default_permissions = ("add", "delete", "view")  # one is added again to replace it, never edited
         constraints = [
             # The address first: this index is the one that checks use.
             models.UniqueConstraint(fields=("address", "scope"), name="one_suppression_per_address"),

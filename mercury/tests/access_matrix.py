@@ -175,6 +175,8 @@ def _api() -> Iterator[Row]:
     for method, right in {"PUT": "change", "DELETE": "delete"}.items():
         who = holding(f"providers.{right}_account", scope=write)
         yield _row("API: `dispatcher/providers/…`", method, who, f"{API}{AN_ACCOUNT}")
+    who = holding("providers.change_account", scope=write)
+    yield _row("API: `dispatcher/providers/…/open`", "POST", who, f"{API}{AN_ACCOUNT.removesuffix('/?$')}/open/?$")
     rules, a_rule = f"{API}^dispatcher/rules", f"{API}^dispatcher/rules/(?P<rule_id>[^/]+)/?$"
     who = holding("mails.view_routingrule", scope=Scope.PROVIDERS_READ)
     yield _row("API: `dispatcher/rules/`, one", "GET", who, f"{rules}$", f"{rules}/$", a_rule)

@@ -62,6 +62,7 @@ def test_the_schema_names_every_path_and_method(document):
         (f"{base}/dispatcher/providers/{{account_id}}", "get"),
         (f"{base}/dispatcher/providers/{{account_id}}", "put"),
         (f"{base}/dispatcher/providers/{{account_id}}", "delete"),
+        (f"{base}/dispatcher/providers/{{account_id}}/open", "post"),
         (f"{base}/dispatcher/rules/", "get"),
         (f"{base}/dispatcher/rules/", "post"),
         (f"{base}/dispatcher/rules/{{rule_id}}", "get"),

@@ -46,7 +46,7 @@ def test_the_same_key_with_another_body_is_a_422(zeus):
 
 
 def test_a_key_that_is_still_running_is_a_409_that_says_when_to_come_back(zeus, monkeypatch):
-    running = Refused(reason=RefusalReason.KEY_IN_USE, detail="Still running.")
+    running = Refused(reason=RefusalReason.KEY_IN_USE, detail="Still running.", retry_after=1)
     monkeypatch.setattr("mails.api.viewsets.mails.accept", lambda *_, **__: [running])
 
     answer = zeus.post(MAILS, HELLO, **KEY)

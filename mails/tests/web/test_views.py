@@ -184,7 +184,7 @@ def test_only_a_sent_mail_that_the_person_may_see_is_copied():
 
     form = browser.get(f"/?copy={queued.pk}").text
 
-    assert "Only an email that was sent, discarded or expired can be copied" in form
+    assert "Only an email that was sent, discarded or cancelled, or that has expired, can be copied." in form
     assert "Not yet" not in form
     assert "?copy=" not in browser.get(f"/mails/{queued.pk}").text
     for unknown in (other.pk, uuid.uuid4(), "zeus", "%00", ""):

@@ -49,6 +49,8 @@ EXAMPLES = {
     ("providers", "disable"): ["sandbox-a"],
     ("providers", "enable"): ["sandbox-a"],
     ("providers", "encrypt"): [],
+    ("providers", "open"): ["sandbox-a"],
+    ("providers", "quota"): ["sandbox-a", "--daily", "500"],
     ("providers", "remove"): ["olympus"],
     ("providers", "test"): ["sandbox-a"],
     ("queues", "set"): ["bulk", "--share", "20"],

@@ -59,7 +59,7 @@ OF_MAILS = {"/api/v1.0/mails", "/api/v1.0/mails/", "/api/v1.0/mails/batch"}
 LARGE = {"/", "/preview"} | OF_MAILS
 EVENTS = {path for path in ALL if path.rstrip("/").endswith("/events")}
 
-FILES = {path for path in ALL if path.startswith("/api/v1.0/files")}
+FILES = {path for path in ALL if path.startswith(("/api/v1.0/files", "/api/v1.0/suppressions/import"))}
 
 
 def declared(client, path, length, **headers):
