@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 from django.db.models import QuerySet
@@ -40,6 +40,7 @@ from mercury.lib.rest.problems import FieldError, Problem, build_pointer
 from mercury.lib.rest.resource import ApiViewSet, ResourceViewSet
 
 _ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
+_REQUIRED = frozenset({"name", "accounts"})
 _READ_ONLY = ("changed", "changed_by", "id", "sentence", "url", "warnings")
 
 
@@ -210,15 +211,20 @@ def _read_rule(given: Mapping[str, Any], *, before: RoutingRule | None = None) -
     try:
         draft = read_change(before, given, known_accounts=known) if before else read_draft(given, known_accounts=known)
     except RuleInvalid as invalid:
-        raise _refuse(RuleInvalid(errors | invalid.errors)) from None
+        missing = frozenset() if before else _REQUIRED - given.keys()
+        raise _refuse(RuleInvalid(errors | invalid.errors), missing=missing) from None
     if errors:
         raise _refuse(RuleInvalid(errors))
     return draft, position
 
 
-def _refuse(invalid: RuleInvalid, *, at: tuple[str, ...] = ()) -> Problem:
+def _refuse(invalid: RuleInvalid, *, at: tuple[str, ...] = (), missing: Collection[str] = ()) -> Problem:
     errors = [
-        FieldError(detail=detail, code="invalid", pointer=build_pointer(*at, *(place.split(".") if place else ())))
+        FieldError(
+            detail=detail,
+            code="required" if place in missing else "invalid",
+            pointer=build_pointer(*at, *(place.split(".") if place else ())),
+        )
         for place, detail in invalid.errors.items()
     ]
     code, summary = NewRoutingRuleSerializer.problem

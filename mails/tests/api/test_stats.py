@@ -43,6 +43,8 @@ def test_now_states_the_status_in_one_sentence_with_alerts(operator, olympus):
         "deferred": 0,
         "next_at": None,
         "last_at": None,
+        "scheduled": 0,
+        "next_scheduled_at": None,
         "paused_at": None,
         "paused_by": "",
         "paused_note": "",

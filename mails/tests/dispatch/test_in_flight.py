@@ -26,6 +26,7 @@ from mails.lifecycle.action_requests import ActionRequest
 from mails.maintenance import sweeper
 from mails.models import Attempt, Mail, Worker
 from mails.queues import QueueName
+from mails.schedule import Schedule
 from mails.states import DUE, FINAL, TRANSITIONS, Action, AttemptState, EventName, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail
 from mercury.lib.database import database_clock
@@ -37,6 +38,7 @@ from providers.routing import repeats
 
 STEPS, LONG = 400, 20_000
 REMEMBERED = 24  # hours
+DAY = dt.timedelta(days=1)
 LATER = RecipientRefusal(address=IRIS, reason="later", permanent=False)
 NEVER = RecipientRefusal(address=IRIS, reason="never", permanent=True)
 OUTCOMES = (
@@ -71,6 +73,14 @@ AGREES = {
 }
 STOPS = {EventName.CANCELLED, EventName.HELD, "ASKED cancel", "ASKED hold", "ASKED sent"}
 GOES_ON = {EventName.RELEASED, EventName.REPROCESS, EventName.RESOLVED, "ASKED release"}
+
+
+def _draw_times(action, pick):
+    """When a rescheduled email is sent: at once, or tomorrow."""
+    if action != Action.RESCHEDULE:
+        return None
+    now = database_clock.now()
+    return Schedule(send_at=now if pick % 2 else now + DAY, expires_at=now + 2 * DAY)
 
 
 class InFlight(RuleBasedStateMachine):
@@ -129,7 +139,7 @@ class InFlight(RuleBasedStateMachine):
         before = Mail.objects.get(pk=mail_id)
         already = before.status in action_execution.ALREADY.get(action, ())
         try:
-            apply.apply_action(mail_id, ActionRequest(action=action, by="hermes"))
+            apply.apply_action(mail_id, ActionRequest(action=action, by="hermes", times=_draw_times(action, pick)))
         except ActionNotAllowed:
             assert action not in action_requests.list_actions(before)
             assert not already
