@@ -45,7 +45,7 @@ def _parse_share(text: str) -> int | None:
 
 def _parse_rate(text: str) -> float | None:
     try:
-        rate = parse_rate(text)
+        rate = parse_rate(commands.parse_text_option(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return rate.per_second if rate else None

@@ -70,9 +70,7 @@ class Command(commands.MercuryCommand):
         commands.add_subcommand(words, "export", "Write the whole list as CSV to standard output.")
         checking = commands.add_subcommand(words, "check", "Say whether an address gets email, and why not.")
         checking.add_argument("address", help="The address.")
-        checking.add_argument(
-            "--sender", default="", metavar="ADDRESS", help="From this sender. Default: from anybody."
-        )
+        checking.add_argument("--sender", metavar="ADDRESS", help="From this sender. Default: from anybody.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Run the subcommand."""
@@ -97,9 +95,7 @@ class Command(commands.MercuryCommand):
 
 
 def _add_scope(parser: CommandParser) -> None:
-    parser.add_argument(
-        "--scope", default="", metavar="DOMAIN", help="Email from this sender domain. Default: all email."
-    )
+    parser.add_argument("--scope", metavar="DOMAIN", help="Email from this sender domain. Default: all email.")
 
 
 def _list(out: commands.Output, options: dict[str, Any]) -> None:
@@ -115,7 +111,7 @@ def _list(out: commands.Output, options: dict[str, Any]) -> None:
 def _add(out: commands.Output, options: dict[str, Any]) -> None:
     now = database_clock.now()
     expires = (now + options["expires"]).isoformat() if options["expires"] else ""
-    fields = {name: options[name] for name in ("address", "scope", "reason", "detail")} | {"expires": expires}
+    fields = {name: options[name] or "" for name in ("address", "scope", "reason", "detail")} | {"expires": expires}
     try:
         entry = rules.parse_for_adding(fields, now)
     except InvalidEntry as invalid:
@@ -133,7 +129,7 @@ def _add(out: commands.Output, options: dict[str, Any]) -> None:
 
 def _remove(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     address = _parse(keys.normalize, "address", options["address"])
-    scope = _parse(keys.normalize_scope, "scope", options["scope"])
+    scope = _parse(keys.normalize_scope, "scope", options["scope"] or "")
     found = list(Suppression.objects.filter(address=address, scope=scope))
     if not found:
         raise CommandError(f"{address} is not suppressed for {_describe_scope(scope)}. {_hint(address)}")

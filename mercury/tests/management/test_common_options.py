@@ -23,7 +23,7 @@ OURS = [
     for name, app in sorted(get_commands().items())
     if app in {"mails", "providers", "mercury"} and name != "migrate"
 ]
-MAY_BE_BLANK = {"subject", "note"}
+MAY_BE_BLANK = {"subject", "note", "content", "detail"}
 HERE = Path(settings.BASE_DIR)
 
 
