@@ -21,7 +21,15 @@ settings.register_profile("long", max_examples=1000, deadline=None)  # pytest --
 
 IN_ONE_PROCESS = ("chaos/tests/", "mercury/tests/test_stories.py")
 # Without a database fixture, these tests reach neither database nor Redis: both legs would run the same code.
-SAME_ON_BOTH_LEGS = ("providers/tests/", "mercury/tests/lib/", "mails/tests/message/")
+SAME_ON_BOTH_LEGS = (
+    *("providers/tests/", "mercury/tests/lib/", "mercury/tests/management/test_common_options.py"),
+    *("mails/tests/conditions/", "mails/tests/intake/", "mails/tests/message/", "mails/tests/reporting/"),
+    *(
+        "mails/tests/suppression/",
+        "mails/tests/dispatch/test_retry_policy.py",
+        "mails/tests/dispatch/test_queue_turns.py",
+    ),
+)
 DIFFERENT_ON_EACH_LEG = "mercury/tests/lib/database/"
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup"}
 
