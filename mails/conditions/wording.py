@@ -19,7 +19,7 @@ def explain(conditions: Conditions) -> str:
         _explain_range(", of ", _explain_size(conditions.size)),
         _explain_range(", with ", _explain_recipients(conditions.recipients)),
     ]
-    text = "".join(parts)
+    text = "".join(parts).removeprefix(",")
     return f"email{text}" if text else "every email"
 
 

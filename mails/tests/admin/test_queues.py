@@ -58,7 +58,7 @@ def test_a_rule_is_added_and_applies(hermes):
     [rule] = queue_rules.read()
     assert (rule.name, rule.queue, rule.conditions.tag) == ("news", "bulk", ("news",))
     assert QueueRule.objects.get().who == "hermes"
-    assert "email, tagged news" in hermes.get(RULES).text
+    assert "email tagged news" in hermes.get(RULES).text
     hermes.post(RULES, {"action": "delete_selected", "_selected_action": [QueueRule.objects.get().pk], "post": "yes"})
     assert list(queue_rules.read()) == []
 

@@ -78,7 +78,7 @@ def test_a_revocation_has_no_fields() -> None:
 def test_an_email_shows_its_files_and_their_links(settings: Any) -> None:
     settings.MERCURY_BASE_URL = "https://mail.olimpus.com"
     zeus = caller()
-    upload = zeus.generic("POST", "/api/v1.0/files/?filename=harp.txt", b"a harp", content_type="text/plain").json()
+    upload = zeus.generic("POST", "/api/v1.0/files/?filename=harp.txt", "a harp", content_type="text/plain").json()
     attached = {"filename": "law.txt", "content": "bGF3"}
     linked = {"file": upload["id"], "delivery": "link"}
     mail = zeus.post(MAILS, {**HELLO, "attachments": [linked, attached]}).json()

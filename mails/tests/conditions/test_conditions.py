@@ -78,9 +78,9 @@ def test_an_email_does_not_meet(given, why):
         ),
         (
             {"queue": ["bulk"], "api_key": ["shop"], "size": {"from": 1_000_000}, "recipients": {"from": 2, "to": 10}},
-            "email, in the queue bulk, submitted with the API key shop, of at least 1 MB, with 2 to 10 recipients",
+            "email in the queue bulk, submitted with the API key shop, of at least 1 MB, with 2 to 10 recipients",
         ),
-        ({"tag": list("abcdefgh")}, "email, tagged a, b, c, d, e or one of 3 more"),
+        ({"tag": list("abcdefgh")}, "email tagged a, b, c, d, e or one of 3 more"),
     ],
 )
 def test_conditions_are_one_phrase(given, sentence):

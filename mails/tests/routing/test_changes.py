@@ -74,9 +74,9 @@ def test_each_change_is_in_the_audit_log(three):
 
     entries = AuditEntry.objects.filter(kind="routing rule").order_by("id").values_list("act", "name", "detail")
     assert list(entries)[3:] == [
-        ("change", "beta", "disabled; Email, tagged beta, goes through olympus only."),
-        ("change", "gamma", "place 3 → 1; Email, tagged gamma, goes through olympus only."),
-        ("delete", "alpha", "Email, tagged alpha, goes through olympus only."),
+        ("change", "beta", "disabled; Email tagged beta goes through olympus only."),
+        ("change", "gamma", "place 3 → 1; Email tagged gamma goes through olympus only."),
+        ("delete", "alpha", "Email tagged alpha goes through olympus only."),
     ]
 
 
