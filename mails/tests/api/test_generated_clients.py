@@ -72,8 +72,9 @@ def run(words, folder, environment):
 
 
 def test_a_client_of_openapi_python_client_sends(tools, described, sent):
-    # The type of the tus protocol has to be explained to it.
-    config = {"content_type_overrides": {"application/offset+octet-stream": "application/octet-stream"}}
+    # The types of the tus protocol and of an import have to be explained to it.
+    streams = dict.fromkeys(("application/offset+octet-stream", "text/csv"), "application/octet-stream")
+    config = {"content_type_overrides": streams}
     (described / "config.json").write_text(json.dumps(config))
     run(
         ["openapi-python-client", "generate", "--path", "openapi.json", "--config", "config.json", "--output-path", "mercury_client", "--meta", "none", "--fail-on-warning"],
