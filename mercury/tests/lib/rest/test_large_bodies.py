@@ -21,6 +21,8 @@ from mercury.lib.rest.large_bodies import SMALL, Budget
 from mercury.lib.rest.problems import Problem
 from mercury.middleware.body_limits import EVENT_LIMIT
 
+pytestmark = pytest.mark.one_leg  # what is refused by its length reaches no database
+
 MEGABYTE = 1_000_000
 
 
