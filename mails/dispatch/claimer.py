@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import structlog
-from django.db import Error, connection
+from django.db import Error
 
 from mails import pauses
 from mails.dispatch import contents
@@ -35,6 +35,7 @@ from providers.routing.capacity import measure_route
 
 log = structlog.get_logger(__name__)
 
+RESTS = 4.0  # times as long as a pass took do queues rest that are not urgent, while urgent email arrives
 AFTER_A_CHANGE = 0.05  # seconds before due emails are looked for again whose account, or queue, has just changed
 SPREAD = dt.timedelta(milliseconds=200)  # in which all dispatchers look for an email that becomes due
 SOON = 0.02  # seconds before an account is asked again at the earliest
@@ -50,8 +51,7 @@ class Claimer:
         self.planner = Planner(pool, settings)
         self._routes = DueRoutes(queues)
         self._limits = QueueLimits(queues)
-        # On SQLite, the web process and the results of these emails wait for their turn to write, too.
-        self._pacing = Pacing(rests=2.0 if connection.vendor == "sqlite" else 1.0)
+        self._pacing = Pacing(rests=RESTS)
         self._is_woken = False  # emails may have arrived that the known routes do not have
         self._pool = pool
         self._settings = settings
