@@ -80,7 +80,7 @@ def _build_fields(message: Message) -> dict[str, object]:
 
 
 def _take_limits(client: Client, deliveries: int) -> None:
-    """Count recipients that get the email anew towards the limits of the key. Raises ChangesRefused."""
+    """Count recipients that get the email again towards the limits of the key. Raises ChangesRefused."""
     key = client.api_key
     if key is None or not key.has_limits or not deliveries:
         return

@@ -1,6 +1,6 @@
-"""The outbox: the table of events itself, read in order. Nothing is written for whoever reads, so that nobody pays for it.
+"""The outbox: the table of events itself, read in order. Nothing is written for its readers, so that nobody pays for them.
 
-Each reader keeps the id of the last event that it has, and reads on up to the last settled one.
+Each reader keeps the id of the last event that it has, and reads on up to the commit horizon.
 """
 
 import datetime as dt

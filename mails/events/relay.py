@@ -6,7 +6,7 @@ group again, with the same ids.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -15,7 +15,9 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
 from mails.events import cloud_events, outbox
-from mails.events.settled import SettledEvents
+from mails.events.cloud_events import Record
+from mails.events.commit_horizon import CommitHorizon
+from mails.events.outbox import OutboxEvent
 from mails.events.sinks.base import MOST_REASON, Sink, SinkUnavailable
 from mails.events.sinks.config import SinkConfig
 from mails.models import EventSink, RejectedRecord
@@ -44,19 +46,19 @@ class Relay:
     def __init__(self, config: SinkConfig, *, process: str) -> None:
         self._config = config
         self._process = process
-        self._settled = process_state.get(SettledEvents)
+        self._horizon = process_state.get(CommitHorizon)
         self._sink: Sink | None = None
 
     def run_pass(self) -> Published:
         """Publish the next group of events, if this process holds the lease. Returns at once if there is none."""
-        until = self._settled.advance()
+        until = self._horizon.advance()
         row = self._lease(until) if until is not None else None
         if until is None or row is None or row.paused_at is not None:
             return Published()
         events = outbox.read(row.position, until, limit=GROUP)
         if not events:
             return Published()
-        records = [cloud_events.build(event, source=get_source(), addresses=self._config.addresses) for event in events]
+        records = build_records(events, self._config)
         try:
             self._sink = self._sink or self._config.open()
             rejected = self._sink.publish(records)
@@ -129,6 +131,11 @@ class Relay:
             log.warning("sink_away", sink=row.name, error=error)
         since = row.failing_since or database_clock.now()
         self._own().update(last_error=error[:MOST_REASON], failing_since=since)
+
+
+def build_records(events: Iterable[OutboxEvent], config: SinkConfig) -> list[Record]:
+    """Return the events as the sink publishes them."""
+    return [cloud_events.build(event, source=get_source(), addresses=config.addresses) for event in events]
 
 
 def get_source() -> str:

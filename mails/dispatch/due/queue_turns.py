@@ -1,7 +1,7 @@
 """Whose turn it is: which queues a claim pass serves, and how many slots each may fill. Pure.
 
 Queues with a share of 100 percent are urgent: each pass serves all of them, and an eighth of the slots is kept free for them.
-One of the others is served beside them, a few emails at a time, so that nothing urgent that arrives waits for a long pass: the
+One of the others is served along with them, a few emails at a time, so that nothing urgent that arrives waits for a long pass: the
 one that fills least of its share, so that none of them can starve another.
 """
 

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Max
 
-from mails.events import cloud_events, outbox
-from mails.events.relay import GROUP, get_source
+from mails.events import outbox
+from mails.events.relay import GROUP, build_records
 from mails.events.sinks.base import SinkUnavailable
 from mails.events.sinks.config import SinkConfig, load_sinks
 from mails.models import Event
@@ -76,9 +76,7 @@ def _publish(out: Output, config: SinkConfig, first: int, last: int) -> ExitCode
     try:
         with out.show_progress("Publishing", total=last - first) as bar:
             for events in outbox.read_all(first, last, limit=GROUP):
-                records = [
-                    cloud_events.build(event, source=get_source(), addresses=config.addresses) for event in events
-                ]
+                records = build_records(events, config)
                 refused += len(sink.publish(records))
                 published += len(records)
                 bar.show(events[-1].id - first, note=f"{published:,}")

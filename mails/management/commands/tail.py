@@ -9,9 +9,9 @@ import orjson
 from django.core.management.base import CommandParser
 
 from mails.events import cloud_events, outbox
+from mails.events.commit_horizon import CommitHorizon
 from mails.events.outbox import OutboxEvent
 from mails.events.relay import get_source
-from mails.events.settled import SettledEvents
 from mercury.lib import commands
 from mercury.lib.commands import ExitCode, Output
 from mercury.lib.database import database_clock
@@ -66,10 +66,10 @@ class Command(commands.MercuryCommand):
 
 def _follow(since: Any) -> Iterator[OutboxEvent]:
     """Yield events in order, from this moment on or from now on, for ever."""
-    settled = SettledEvents()
+    horizon = CommitHorizon()
     position = None if since is None else outbox.find_position(since)
     while True:
-        until = settled.advance()
+        until = horizon.advance()
         if until is not None:
             position = until if position is None else position
             for events in outbox.read_all(position, until, limit=GROUP):

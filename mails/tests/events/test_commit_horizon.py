@@ -1,4 +1,4 @@
-"""Events are settled once nothing can commit among them or before them."""
+"""The commit horizon is an event up to which nothing can commit any more."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection, transaction
 
-from mails.events.settled import SettledEvents
+from mails.events.commit_horizon import CommitHorizon
 from mails.models import Event
 from mails.tests.builders import a_mail
 
@@ -42,22 +42,22 @@ def uncommitted(work: Callable[[], object]) -> Iterator[threading.Event]:
         thread.join(10)
 
 
-def test_without_writers_all_events_are_settled():
+def test_without_writers_the_horizon_is_the_last_event():
     event = _append(a_mail(), "seen")
 
-    assert SettledEvents().advance() == event.pk
+    assert CommitHorizon().advance() == event.pk
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer at a time")
-def test_an_event_that_commits_late_settles_before_those_behind_it():
-    mail, settled = a_mail(), SettledEvents()
-    before = settled.advance()
+def test_an_event_that_commits_late_holds_back_those_behind_it():
+    mail, horizon = a_mail(), CommitHorizon()
+    before = horizon.advance()
 
     with uncommitted(lambda: _append(mail, "late")) as commit:
         early = _append(mail, "early")
-        while_open = settled.advance()
+        while_open = horizon.advance()
         commit.set()
-    after = settled.advance()
+    after = horizon.advance()
 
     assert while_open == before
     assert after == early.pk
@@ -67,14 +67,14 @@ def test_an_event_that_commits_late_settles_before_those_behind_it():
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer at a time")
 def test_a_writer_that_began_later_holds_back_only_its_own():
-    mail, settled = a_mail(), SettledEvents()
+    mail, horizon = a_mail(), CommitHorizon()
     with uncommitted(lambda: _append(mail, "first")) as commit:
-        settled.advance()
+        horizon.advance()
         with uncommitted(lambda: _append(mail, "second")):
             commit.set()
             while not Event.objects.filter(event="first").exists():
                 pass
-            reached = settled.advance()
+            reached = horizon.advance()
 
     assert reached == Event.objects.get(event="first").pk
 
@@ -85,7 +85,7 @@ def test_a_writer_of_something_else_holds_back_nothing():
     event = _append(mail, "seen")
 
     with uncommitted(lambda: type(mail).objects.filter(pk=mail.pk).update(subject="changed")):
-        assert SettledEvents().advance() == event.pk
+        assert CommitHorizon().advance() == event.pk
 
 
 def test_rolled_back_events_leave_a_gap_that_holds_back_nothing():
@@ -95,4 +95,4 @@ def test_rolled_back_events_leave_a_gap_that_holds_back_nothing():
         transaction.set_rollback(True)
     event = _append(mail, "seen")
 
-    assert SettledEvents().advance() == event.pk
+    assert CommitHorizon().advance() == event.pk

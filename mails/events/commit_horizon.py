@@ -1,9 +1,9 @@
-"""Which events are settled: nothing can still commit among them or before them.
+"""The commit horizon: the event up to which every event has committed, or never will.
 
-An event has its id before its transaction commits, so that a later id may be visible first: whoever reads "everything
-after the last id that I have" loses the late one. Every transaction that writes events holds a RowExclusiveLock on their
-table from before it draws its first id until it ends. So once all transactions that held one when the last id was read
-have ended, everything up to that id is there, or will never be. Transactions that write no event, of other databases or
+An event has its id before its transaction commits, so that a later id may be visible first: a reader of "everything after
+the last id that I have" loses the late one. Every transaction that writes events holds a RowExclusiveLock on their table
+from before it draws its first id until it ends. So once all transactions that held one when the last id was read have
+ended, everything up to that id is there, or will never be. Transactions that write no event, of other databases or
 read-only, delay nothing, as they would with the horizon of a snapshot.
 """
 
@@ -25,8 +25,8 @@ _LAST_ID = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence
 MOST_LOOKS = 64  # that wait for their writers; more would only be finer
 
 
-class SettledEvents:
-    """The settled events, as this process knows them. Fit for several threads, each with its own connection."""
+class CommitHorizon:
+    """The horizon as this process knows it. Fit for several threads, each with its own connection."""
 
     def __init__(self) -> None:
         self._last: int | None = None
@@ -35,10 +35,10 @@ class SettledEvents:
         self._sequence = ""
 
     def advance(self) -> int | None:
-        """Return an id up to which all events are settled, None if none is known yet: two small queries, one on SQLite.
+        """Return the id of the horizon, None if it is not known yet: two small queries, one on SQLite.
 
         It lags behind the newest event by the transactions in progress. Call it in no transaction: its own event must not
-        count as settled before it commits.
+        lie within the horizon before it commits.
         """
         if connection.vendor != "postgresql":
             return Event.objects.aggregate(last=Max("id"))["last"] or 0  # one writer at a time: ids commit in order
