@@ -4,7 +4,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, assert_never
+from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from mails.intake.accept import accept
 from mails.intake.client import Client
-from mails.intake.receipts import NotStored, Receipt, Refused, Stored
 from mails.intake.submission import Submission
 from mails.management import foreground_dispatch, mail_display
+from mails.management.receipts import require_stored
 from mails.models import Attempt, Mail
 from mails.queues import QueueName
 from mails.states import AttemptState, Source, Status
@@ -123,19 +123,7 @@ def _submit(count: int) -> list[Mail]:
     submissions = [
         Submission(fields=fields | {"subject": f"Demo {number} of {count}"}) for number in range(1, count + 1)
     ]
-    return [_get_mail(receipt) for receipt in accept(submissions, client=Client(source=Source.COMMAND))]
-
-
-def _get_mail(receipt: Receipt) -> Mail:
-    match receipt:
-        case Stored(mail=mail):
-            return mail
-        case Refused(detail=detail):
-            raise CommandError(detail)
-        case NotStored(error=error):
-            raise error
-        case never:
-            assert_never(never)
+    return [require_stored(receipt) for receipt in accept(submissions, client=Client(source=Source.COMMAND))]
 
 
 def _count_open(mails: Sequence[Mail]) -> int:
