@@ -1375,4 +1375,172 @@ class Migration(migrations.Migration):
                 "constraints": [models.UniqueConstraint(fields=("sink", "event_id"), name="rejected_record_once")],
             },
         ),
+        migrations.CreateModel(
+            name="Webhook",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(default=mails.models.ids.uuid7, editable=False, primary_key=True, serialize=False),
+                ),
+                (
+                    "url",
+                    models.CharField(
+                        help_text="HTTPS; HTTP only to hosts in MERCURY_PRIVATE_HOSTS_ALLOWED.", max_length=2000
+                    ),
+                ),
+                ("description", models.CharField(blank=True, max_length=200)),
+                (
+                    "events",
+                    models.JSONField(
+                        blank=True, default=list, help_text="Names of the events that it gets. Empty: all."
+                    ),
+                ),
+                (
+                    "addresses",
+                    models.BooleanField(
+                        default=False, help_text="Whether events have whole addresses; else their domains alone."
+                    ),
+                ),
+                ("secret", models.TextField(editable=False)),
+                ("previous_secret", models.TextField(blank=True, editable=False)),
+                (
+                    "previous_secret_until",
+                    models.DateTimeField(
+                        editable=False,
+                        help_text="Until then requests have a signature with the previous secret, too.",
+                        null=True,
+                    ),
+                ),
+                ("created_at", models.DateTimeField()),
+                ("created_by", models.CharField(help_text="user:<name>, key:<name> or command line.", max_length=160)),
+                ("disabled_at", models.DateTimeField(null=True)),
+                (
+                    "disabled_by",
+                    models.CharField(blank=True, help_text="`Mercury` if it did so itself.", max_length=160),
+                ),
+                ("disabled_reason", models.CharField(blank=True, max_length=500)),
+                ("position", models.BigIntegerField(help_text="Id of the last event for which it has its deliveries.")),
+                ("last_success_at", models.DateTimeField(help_text="When it last accepted a delivery.", null=True)),
+                (
+                    "failing_since",
+                    models.DateTimeField(help_text="Since when it has accepted none; empty if it accepts.", null=True),
+                ),
+                (
+                    "failures",
+                    models.PositiveIntegerField(default=0, help_text="Failed attempts since the last success."),
+                ),
+                (
+                    "last_error",
+                    models.CharField(
+                        blank=True, help_text="Why the last attempt failed; empty if it did not.", max_length=500
+                    ),
+                ),
+                ("rests_until", models.DateTimeField(help_text="Until then nothing is sent to it.", null=True)),
+                ("leader", models.CharField(blank=True, help_text="The process that sends to it.", max_length=96)),
+                ("leased_until", models.DateTimeField(help_text="Until then no other process sends to it.", null=True)),
+                (
+                    "api_key",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="webhooks", to="mails.apikey"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("id",),
+            },
+        ),
+        migrations.CreateModel(
+            name="WebhookDelivery",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("event_id", models.BigIntegerField(help_text="None for a test.", null=True)),
+                ("mail_id", models.UUIDField(help_text="None for a test.", null=True)),
+                (
+                    "event",
+                    models.CharField(blank=True, help_text="The name of the event; empty for a test.", max_length=64),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("waiting", "Waiting"), ("delivered", "Delivered"), ("failed", "Failed")],
+                        default="waiting",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "attempts",
+                    models.PositiveIntegerField(default=0, help_text="Attempts since it was created or redelivered."),
+                ),
+                ("created_at", models.DateTimeField()),
+                ("first_attempt_at", models.DateTimeField(help_text="Three days later it is given up.", null=True)),
+                ("attempted_at", models.DateTimeField(help_text="When the last attempt ended.", null=True)),
+                (
+                    "next_attempt_at",
+                    models.DateTimeField(
+                        help_text="None once it has ended. Not before the email's previous delivery has ended.",
+                        null=True,
+                    ),
+                ),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "status_code",
+                    models.PositiveSmallIntegerField(
+                        help_text="Of the last answer; None if there was none.", null=True
+                    ),
+                ),
+                (
+                    "answer",
+                    models.CharField(
+                        blank=True,
+                        help_text="The beginning of the last answer, without control characters.",
+                        max_length=1000,
+                    ),
+                ),
+                ("error", models.CharField(blank=True, help_text="Why the last attempt failed.", max_length=500)),
+                ("duration_ms", models.PositiveIntegerField(help_text="Of the last attempt.", null=True)),
+                (
+                    "webhook",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="mails.webhook",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-id",),
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status", "waiting")),
+                        fields=["webhook", "next_attempt_at"],
+                        name="delivery_due",
+                    ),
+                    models.Index(fields=["mail_id", "webhook", "event_id"], name="delivery_by_mail"),
+                    models.Index(fields=["webhook", "-id"], name="delivery_log"),
+                    models.Index(
+                        condition=models.Q(("status", "failed")), fields=["webhook", "-id"], name="delivery_failed"
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("webhook", "event_id"), name="one_delivery_per_event"),
+                    models.CheckConstraint(
+                        condition=models.Q(("status__in", ["waiting", "delivered", "failed"])),
+                        name="delivery_status_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("finished_at", None), ("next_attempt_at__isnull", False), ("status", "waiting")),
+                            models.Q(
+                                models.Q(("status", "waiting"), _negated=True),
+                                ("finished_at__isnull", False),
+                                ("next_attempt_at", None),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="delivery_waits_or_ended",
+                    ),
+                ],
+            },
+        ),
     ]

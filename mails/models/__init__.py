@@ -19,6 +19,7 @@ from mails.models.rollup import Rollup
 from mails.models.routing_rule import RoutingRule
 from mails.models.stored_file import FileContent, FilePiece, MailFile, StoredFile, UnusedFile
 from mails.models.suppression import Suppression
+from mails.models.webhook import DeliveryStatus, Webhook, WebhookDelivery
 from mails.models.worker import PeriodicTask, Worker
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "BulkAction",
     "ConfigurationVersion",
     "Content",
+    "DeliveryStatus",
     "Download",
     "DownloadLink",
     "Event",
@@ -50,6 +52,8 @@ __all__ = [
     "StoredFile",
     "Suppression",
     "UnusedFile",
+    "Webhook",
+    "WebhookDelivery",
     "Worker",
     "first_id",
     "moment_of",
