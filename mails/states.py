@@ -214,6 +214,7 @@ class Source(TextChoices):
     API = "api", "REST API"
     FORM = "form", "Form"
     COMMAND = "command", "Command line"
+    STREAM = "stream", "Stream"
 
 
 class Counted(TextChoices):

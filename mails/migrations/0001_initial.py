@@ -101,7 +101,13 @@ class Migration(migrations.Migration):
                 (
                     "source",
                     models.CharField(
-                        choices=[("api", "REST API"), ("form", "Form"), ("command", "Command line")], max_length=16
+                        choices=[
+                            ("api", "REST API"),
+                            ("form", "Form"),
+                            ("command", "Command line"),
+                            ("stream", "Stream"),
+                        ],
+                        max_length=16,
                     ),
                 ),
                 ("idempotency_key", models.CharField(blank=True, max_length=255)),
@@ -1541,6 +1547,88 @@ class Migration(migrations.Migration):
                         name="delivery_waits_or_ended",
                     ),
                 ],
+            },
+        ),
+        migrations.CreateModel(
+            name="SubmissionStream",
+            fields=[
+                ("name", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("target", models.CharField(help_text="Where its records come from, without secrets.", max_length=300)),
+                (
+                    "key_prefix",
+                    models.CharField(help_text="The API key as which its emails are accepted.", max_length=16),
+                ),
+                (
+                    "consumed",
+                    models.PositiveBigIntegerField(default=0, help_text="Records finished since it was first used."),
+                ),
+                (
+                    "accepted",
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="Emails that they led to; repeated ones count once."
+                    ),
+                ),
+                (
+                    "rejected",
+                    models.PositiveBigIntegerField(default=0, help_text="Records that went to its dead letters."),
+                ),
+                ("last_rejection", models.CharField(blank=True, help_text="Why the last of them did.", max_length=500)),
+                ("rate", models.FloatField(default=0.0, help_text="Records a second, over about the last minute.")),
+                ("rate_since", models.DateTimeField(help_text="When the next rate is measured from …")),
+                ("rate_consumed", models.PositiveBigIntegerField(default=0, help_text="… and what was consumed then.")),
+                (
+                    "lag",
+                    models.PositiveBigIntegerField(
+                        help_text="Records that wait in it; null where it does not say.", null=True
+                    ),
+                ),
+                (
+                    "lag_seconds",
+                    models.FloatField(help_text="Age of the next record; null where it does not say.", null=True),
+                ),
+                ("last_at", models.DateTimeField(help_text="When a record was last finished.", null=True)),
+                (
+                    "last_error",
+                    models.CharField(blank=True, help_text="Why nothing is accepted; empty if it is.", max_length=500),
+                ),
+                ("failing_since", models.DateTimeField(null=True)),
+                (
+                    "is_key_unusable",
+                    models.BooleanField(default=False, help_text="True if the error is about the API key."),
+                ),
+                ("seen_at", models.DateTimeField(help_text="When a process last looked at it.", null=True)),
+                ("created_at", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name="StreamShard",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("shard", models.CharField(max_length=128)),
+                (
+                    "position",
+                    models.CharField(
+                        blank=True, help_text="Sequence number of the last record that is finished.", max_length=128
+                    ),
+                ),
+                (
+                    "is_finished",
+                    models.BooleanField(
+                        default=False, help_text="True if the shard was closed, and all of it was read."
+                    ),
+                ),
+                ("leader", models.CharField(blank=True, help_text="The process that reads it.", max_length=96)),
+                ("leased_until", models.DateTimeField(help_text="Until then no other process reads it.", null=True)),
+                ("lag_seconds", models.FloatField(null=True)),
+                (
+                    "stream",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="shards", to="mails.submissionstream"
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("stream", "shard"), name="one_row_per_shard")],
             },
         ),
     ]

@@ -18,6 +18,7 @@ from mails.models.queue_settings import QueueSettings
 from mails.models.rollup import Rollup
 from mails.models.routing_rule import RoutingRule
 from mails.models.stored_file import FileContent, FilePiece, MailFile, StoredFile, UnusedFile
+from mails.models.submission_stream import StreamShard, SubmissionStream
 from mails.models.suppression import Suppression
 from mails.models.webhook import DeliveryStatus, Webhook, WebhookDelivery
 from mails.models.worker import PeriodicTask, Worker
@@ -50,6 +51,8 @@ __all__ = [
     "RoutingRule",
     "SenderPermission",
     "StoredFile",
+    "StreamShard",
+    "SubmissionStream",
     "Suppression",
     "UnusedFile",
     "Webhook",

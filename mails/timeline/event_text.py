@@ -40,6 +40,7 @@ def _describe_new(mail: Mail, payload: EventPayload) -> Entry:
         Source.API: ("Submitted by application ", " via the API"),
         Source.FORM: ("Submitted by ", " via the web form"),
         Source.COMMAND: ("Submitted on the ", ""),
+        Source.STREAM: ("Submitted by application ", " through a stream"),
     }.get(Source(mail.source), ("Submitted by ", ""))
     parts: list[str] = [before, BoldText(application or "an unknown client"), after]
     if key := payload.get_text("key"):
