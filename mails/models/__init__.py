@@ -20,7 +20,7 @@ from mails.models.routing_rule import RoutingRule
 from mails.models.stored_file import FileContent, FilePiece, MailFile, StoredFile, UnusedFile
 from mails.models.submission_stream import StreamShard, SubmissionStream
 from mails.models.suppression import Suppression
-from mails.models.webhook import DeliveryStatus, Webhook, WebhookDelivery
+from mails.models.webhook import DeliveryStatus, Webhook, WebhookDelivery, WebhookState
 from mails.models.worker import PeriodicTask, Worker
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "UnusedFile",
     "Webhook",
     "WebhookDelivery",
+    "WebhookState",
     "Worker",
     "first_id",
     "moment_of",

@@ -9,6 +9,14 @@ from mails.models.ids import uuid7
 MAX_ANSWER = 1000  # characters of an answer that are kept
 
 
+class WebhookState(models.TextChoices):
+    """State of a webhook."""
+
+    ACTIVE = "active", "Active"  # nothing was sent yet, or the last attempt succeeded
+    FAILING = "failing", "Failing"  # the last attempts failed; it is tried again
+    DISABLED = "disabled", "Disabled"  # nothing is sent; its events wait
+
+
 class Webhook(models.Model):
     """A URL that gets the events of the emails of one API key. Written by `mails.events.webhooks` alone.
 
@@ -51,6 +59,13 @@ class Webhook(models.Model):
 
     def __str__(self) -> str:
         return self.url
+
+    @property
+    def state(self) -> WebhookState:
+        """Its state."""
+        if self.disabled_at is not None:
+            return WebhookState.DISABLED
+        return WebhookState.FAILING if self.failing_since is not None else WebhookState.ACTIVE
 
 
 class DeliveryStatus(models.TextChoices):

@@ -18,6 +18,12 @@ class WebhookStatus:
     waiting: int  # 10,001 if there are more than 10,000
     oldest: dt.datetime | None  # when the oldest of these was created
 
+    @property
+    def share(self) -> float | None:
+        """The delivered part of the last 200, from 0 to 1; None without any."""
+        ended = self.delivered + self.failed
+        return self.delivered / ended if ended else None
+
 
 def find_status(webhook_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, WebhookStatus]:
     """Return the status of each of these webhooks: one query, however many they are."""

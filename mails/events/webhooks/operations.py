@@ -9,6 +9,7 @@ Errors, whose text says what to do:
 """
 
 import datetime as dt
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -35,7 +36,11 @@ BATCH = 5000  # deliveries deleted in one transaction
 
 
 class InvalidChoice(ValueError):
-    """A value that a webhook cannot have; the text says which, and how to write it."""
+    """A value that a webhook cannot have: the name of the field, and a text that says which, and how to write it."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(text)
+        self.field = field
 
 
 class TooManyWebhooks(Exception):
@@ -85,6 +90,7 @@ def create(
         ApiKey.objects.select_for_update().get(pk=api_key.pk)  # so that two at once are counted
         if Webhook.objects.filter(api_key=api_key).count() >= MOST_PER_KEY:
             raise TooManyWebhooks(f"The API key has {MOST_PER_KEY} webhooks, the maximum. Remove one first.")
+        _check_single(webhook, url)
         webhook.save(force_insert=True)
         _record(Act.REGISTER, webhook, by=by, detail=_describe(webhook))
     return NewWebhook(webhook=webhook, secret=secret)
@@ -113,6 +119,7 @@ def update(
     changed = {name: value for name, value in changed.items() if getattr(webhook, name) != value}
     if changed:
         with transaction.atomic():
+            _check_single(webhook, url or webhook.url)
             for name, value in changed.items():
                 setattr(webhook, name, value)
             webhook.save(update_fields=list(changed))
@@ -138,7 +145,7 @@ def rotate_secret(webhook: Webhook, *, by: str, hours: int = OVERLAP_HOURS) -> s
     InvalidChoice.
     """
     if not 0 <= hours <= MOST_OVERLAP_HOURS:
-        raise InvalidChoice(f"Both secrets can be valid for 0 to {MOST_OVERLAP_HOURS} hours, not {hours}.")
+        raise InvalidChoice("hours", f"Both secrets can be valid for 0 to {MOST_OVERLAP_HOURS} hours, not {hours}.")
     secret = signing.generate_secret()
     with transaction.atomic():
         row = Webhook.objects.select_for_update().get(pk=webhook.pk)
@@ -210,17 +217,30 @@ def send_test(webhook: Webhook, *, by: str) -> WebhookDelivery:
         )
 
 
+def _check_single(webhook: Webhook, url: str) -> None:
+    """Refuse a second webhook of the same key and URL: its events would arrive there twice."""
+    if Webhook.objects.filter(api_key=webhook.api_key_id, url=url).exclude(pk=webhook.pk).exists():
+        raise InvalidChoice("url", "The API key has a webhook with this URL. Change that one, or use another URL.")
+
+
 def _check_description(description: str) -> str:
     if len(description) > 200:
-        raise InvalidChoice("The description is longer than 200 characters.")
+        raise InvalidChoice("description", "The description is longer than 200 characters.")
     return description
 
 
 def _check_events(events: Iterable[str]) -> list[str]:
     chosen = list(dict.fromkeys(events))
     if unknown := [name for name in chosen if name not in EventName.values]:
-        raise InvalidChoice(f"Unknown event: {unknown[0]}. Events: {', '.join(EventName.values)}.")
+        raise InvalidChoice("events", explain_unknown_event(unknown[0]))
     return chosen
+
+
+def explain_unknown_event(name: str) -> str:
+    """Return an error that names the closest event, or all of them."""
+    close = difflib.get_close_matches(name.upper().replace("_", " "), EventName.values, n=1)
+    hint = f"Did you mean '{close[0]}'?" if close else f"Events: {', '.join(EventName.values)}."
+    return f"There is no event '{name[:64]}'. {hint}"
 
 
 def _record(act: Act, webhook: Webhook, *, by: str, detail: str) -> None:
