@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from mails.admin import actions, routing
+from mails.api.viewsets.event_feed import EventFeedViewSet
 from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.files import FileViewSet
 from mails.api.viewsets.links import LinkViewSet
@@ -28,6 +29,7 @@ from providers.api.viewsets import AccountViewSet
 router = Router()
 router.register("mails", MailViewSet, basename="api-mail")
 router.register("mails/(?P<mail_id>[^/]+)/events", EventViewSet, basename="api-event")
+router.register("events", EventFeedViewSet, basename="api-feed")
 router.register("files", FileViewSet, basename="api-file")
 router.register("links", LinkViewSet, basename="api-link")
 router.register("suppressions", SuppressionViewSet, basename="api-suppression")

@@ -5,6 +5,7 @@ import datetime as dt
 from mails.models import MailLabel
 from mails.queues import QueueName
 from mails.states import DeliveryGuarantee, Status, SuppressionReason
+from mercury.lib import durations
 from mercury.lib.rest import filters
 from mercury.lib.rest.filters import FilterField, ValueType
 from providers.outcomes import FailureClass
@@ -75,6 +76,19 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 def format_time(moment: dt.datetime | None) -> str | None:
     """Return a time as ISO 8601 in UTC, microseconds always written: `2026-11-24T13:00:00.000000Z`."""
     return f"{moment.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z" if moment else None
+
+
+def parse_time_or_age(text: str, now: dt.datetime) -> dt.datetime:
+    """Return the time that a text names: in ISO 8601, in UTC without a zone, or as an age such as `1h`. Raises ValueError."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return now - durations.parse_duration(text)
+        except (ValueError, OverflowError):
+            fault = f"'{text[:40]}' is neither an age (15m, 1h, 7d) nor a time in ISO 8601."
+            raise ValueError(fault) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 
 def to_nanoseconds(moment: dt.datetime) -> int:

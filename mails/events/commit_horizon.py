@@ -8,12 +8,10 @@ read-only, delay nothing, as they would with the horizon of a snapshot.
 """
 
 import threading
+import time
 from collections import deque
 
 from django.db import connection
-from django.db.models import Max
-
-from mails.models import Event
 
 _WRITERS = """
     SELECT virtualtransaction FROM pg_locks
@@ -22,7 +20,9 @@ _WRITERS = """
         AND relation = 'mails_event'::regclass
 """
 _LAST_ID = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}"
+_LAST_ID_SQLITE = "SELECT seq FROM sqlite_sequence WHERE name = 'mails_event'"
 MOST_LOOKS = 64  # that wait for their writers; more would only be finer
+LOOK_AGAIN = 0.01  # seconds between two looks of a reader that waits: most transactions are shorter
 
 
 class CommitHorizon:
@@ -40,9 +40,9 @@ class CommitHorizon:
         It lags behind the newest event by the transactions in progress. Call it in no transaction: its own event must not
         lie within the horizon before it commits.
         """
+        last = self.read_last_id()  # before the writers: one that begins in between draws a later id
         if connection.vendor != "postgresql":
-            return Event.objects.aggregate(last=Max("id"))["last"] or 0  # one writer at a time: ids commit in order
-        last = self._read_last_id()  # before the writers: one that begins in between draws a later id
+            return last  # one writer at a time: ids commit in order
         writers = _read_writers()
         with self._lock:
             if self._last is not None and last < self._last:  # another server took over without the last commits
@@ -54,8 +54,25 @@ class CommitHorizon:
                 self._last = max(self._last or 0, self._looks.popleft()[0])
             return self._last
 
-    def _read_last_id(self) -> int:
+    def advance_to(self, event_id: int, *, within: float) -> int | None:
+        """Advance until the horizon has reached this event, for these seconds at most; return it as `advance` does.
+
+        For readers that look rarely: they would know only which transactions had ended when they looked last.
+        """
+        ends = time.monotonic() + within
+        while True:
+            reached = self.advance()
+            if (reached is not None and reached >= event_id) or time.monotonic() > ends:
+                return reached
+            time.sleep(LOOK_AGAIN)
+
+    def read_last_id(self) -> int:
+        """Return the last id that an event was given, committed or not; 0 before the first."""
         with connection.cursor() as cursor:
+            if connection.vendor != "postgresql":
+                cursor.execute(_LAST_ID_SQLITE)
+                found = cursor.fetchone()
+                return int(found[0]) if found else 0
             if not self._sequence:
                 cursor.execute("SELECT pg_get_serial_sequence('mails_event', 'id')")
                 self._sequence = cursor.fetchone()[0]

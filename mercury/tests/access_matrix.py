@@ -116,6 +116,8 @@ def _api() -> Iterator[Row]:
     mails, events, accounts = f"{API}^mails", f"{API}{A_MAIL}/events", f"{API}^dispatcher/providers"
     yield _row("`/api/v1.0/`, its OpenAPI document", "GET", ANYBODY, API, "api/v1.0", f"{API}schema")
     yield _row("API: `mails/`", "GET", Who(signed_in=True, scope=Scope.MAILS_READ), f"{mails}$", f"{mails}/$")
+    feed = Who(signed_in=True, scope=Scope.MAILS_READ)
+    yield _row("API: `events/`: of the emails that `mails/` lists", "GET", feed, f"{API}^events$", f"{API}^events/$")
     send = Who(signed_in=True, scope=Scope.MAILS_SEND)
     yield _row("API: `mails/`, `/mails/batch`", "POST", send, f"{mails}$", f"{mails}/$", f"{mails}/batch/?$")
     yield _row(

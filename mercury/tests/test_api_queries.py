@@ -36,6 +36,7 @@ def urls(zeus, olympus):
         f"{base}/dispatcher/providers/{olympus.account.pk}": [],
         f"{base}/dispatcher/rules/": LISTS,
         f"{base}/dispatcher/rules/{a_rule('greece', 'olympus').pk}": [],
+        f"{base}/events/": ["cursor", "limit", "event", "mail", "since"],
         f"{base}/files/": LISTS,
         f"{base}/links/": LISTS,
         f"{base}/suppressions/": LISTS,

@@ -9,11 +9,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mails.access.api_keys import Scope
+from mails.api.fields import parse_time_or_age
 from mails.api.serializers import stats as shown
 from mails.reporting import alerts, statistics, system_status
 from mails.reporting.statistics import PeriodTooLong, Statistics
 from mails.states import Level
-from mercury.lib import durations
 from mercury.lib.database import database_clock
 from mercury.lib.rest.problems import FieldError, Problem
 from mercury.lib.rest.resource import ApiViewSet
@@ -129,15 +129,9 @@ def _parse_time(request: Request, name: str, default: dt.datetime, now: dt.datet
     if not value:
         return default
     try:
-        moment = dt.datetime.fromisoformat(value)
-    except ValueError:
-        try:
-            return now - durations.parse_duration(value)
-        except (ValueError, OverflowError):
-            raise _build_problem(
-                name, f"'{value[:40]}' is neither an age (15m, 1h, 7d) nor a time in ISO 8601."
-            ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+        return parse_time_or_age(value, now)
+    except ValueError as error:
+        raise _build_problem(name, str(error)) from None
 
 
 def _build_problem(parameter: str, detail: str) -> Problem:

@@ -42,6 +42,7 @@ def test_the_schema_names_every_path_and_method(document):
         (f"{base}/mails/{{mail_id}}/events/", "get"),
         (f"{base}/mails/{{mail_id}}/events/", "post"),
         (f"{base}/mails/{{mail_id}}/events/{{event_id}}", "get"),
+        (f"{base}/events/", "get"),
         (f"{base}/files/", "get"),
         (f"{base}/files/", "post"),
         (f"{base}/files/{{file_id}}", "get"),
@@ -118,6 +119,7 @@ def test_real_answers_match_the_schema(document):
         ("PageOfMails", page),
         ("PageOfMails", zeus.get(MAILS).json()),
         ("PageOfEvents", zeus.get(mail["events"] + "?expand=true").json()),
+        ("PageOfFeed", zeus.get("/api/v1.0/events/").json()),
         ("Problem", refused),
         ("Root", zeus.get("/api/v1.0/").json()),
     ):
@@ -143,6 +145,7 @@ OPERATIONS = [
     "GET /api/v1.0/mails/{mail_id}/events/",
     "POST /api/v1.0/mails/{mail_id}/events/",
     "GET /api/v1.0/mails/{mail_id}/events/{event_id}",
+    "GET /api/v1.0/events/",
     "GET /api/v1.0/dispatcher/providers/",
     "POST /api/v1.0/dispatcher/providers/",
     "GET /api/v1.0/dispatcher/providers/{account_id}",

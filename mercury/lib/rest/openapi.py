@@ -11,7 +11,7 @@ from drf_spectacular.plumbing import build_parameter_type, force_instance
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, PolymorphicProxySerializer
 from rest_framework.permissions import SAFE_METHODS
 
-from mercury.lib.rest.pagination import MetaSerializer, PageQuerySerializer
+from mercury.lib.rest.pagination import Pagination
 from mercury.lib.rest.problems import CONTENT_TYPE, ProblemSerializer, name_status
 from mercury.lib.rest.resource import ResourceViewSet, read_summary
 from mercury.lib.rest.serializers import StrictSerializer
@@ -47,10 +47,9 @@ _OF_READS = [
     describe_header("If-None-Match", "An `ETag`; the answer is 304 if nothing has changed."),
     describe_header("ETag", "Changes when the answer does.", on=[200]),
 ]
-_OF_LISTS = [
-    PageQuerySerializer,
-    describe_header("Link", "The first, previous, next and last page (RFC 8288).", on=[200]),
-]
+_LINK = describe_header(
+    "Link", "The first, previous, next and last page (RFC 8288), as far as there are any.", on=[200]
+)
 _OF_WRITES = [
     describe_header(
         "RateLimit-Policy", 'The rate limit of the key, if it has one: `"key";q=600;w=60`, writes and seconds.', on=True
@@ -94,7 +93,7 @@ class AutoSchema(openapi.AutoSchema):
             found += _OF_WRITES
         elif isinstance(self.view, ResourceViewSet):
             found += _OF_READS
-        return [*found, *(_OF_LISTS if self.action == "list" else [])]
+        return [*found, *([self.view.paginator.query_serializer, _LINK] if self.action == "list" else [])]
 
     def get_examples(self) -> list[OpenApiExample]:  # noqa: D102
         if self.method in SAFE_METHODS:
@@ -110,8 +109,12 @@ class AutoSchema(openapi.AutoSchema):
         return [OpenApiExample("Example", examples, request_only=True)] if examples else []
 
     def get_paginated_name(self, serializer_name: str) -> str:  # noqa: D102
-        self.resolve_serializer(MetaSerializer(), "response")
-        return f"PageOf{self.view.paginator.results_key.capitalize()}"
+        self.resolve_serializer(self.view.paginator.meta_serializer(), "response")
+        return str(self.view.paginator.schema_name)
+
+    @property
+    def _is_numbered(self) -> bool:
+        return self.action == "list" and issubclass(self.view.pagination_class, Pagination)
 
     def _resolve_path_parameters(self, variables: list[str]) -> list[Schema]:
         return [
@@ -138,7 +141,7 @@ class AutoSchema(openapi.AutoSchema):
         for status, answer in found.items():
             answer["description"] = answer["description"] or http.HTTPStatus(int(status)).phrase
         statuses = {*_ANYWHERE, *self.view.refusals.get(self.action, ())}
-        statuses |= {404} if "{" in self.path or self.action == "list" else set()
+        statuses |= {404} if "{" in self.path or self._is_numbered else set()
         statuses |= {429} if self.method not in SAFE_METHODS else set()
         statuses |= {413, 415} if self.method in {"POST", "PUT"} else set()
         for status in sorted(statuses):

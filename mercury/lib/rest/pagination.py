@@ -69,6 +69,8 @@ class Pagination(BasePagination):
     """Numbered pages, or pages by key with `cursor=`. A subclass sets `results_key`, the key of the list in the answer."""
 
     results_key = "results"
+    query_serializer: type[serializers.Serializer[Any]] = PageQuerySerializer
+    meta_serializer: type[serializers.Serializer[Any]] = MetaSerializer
     expand = False
     meta: dict[str, Any]
 
@@ -103,6 +105,11 @@ class Pagination(BasePagination):
         """The `Link` header (RFC 8288)."""
         urls = ((name, self.meta[f"{name}_url"]) for name in ("first", "prev", "next", "last"))
         return ", ".join(f'<{url}>; rel="{name}"' for name, url in urls if url)
+
+    @property
+    def schema_name(self) -> str:
+        """The name of a page in the OpenAPI schema."""
+        return f"PageOf{self.results_key.capitalize()}"
 
     def get_results(self, data: Any) -> Any:
         """Return the items of an answer."""

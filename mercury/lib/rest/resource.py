@@ -41,13 +41,13 @@ class ApiView(APIView):
     """A view that refuses unknown query parameters, so that a misspelt one is not ignored."""
 
     metadata_class = Metadata
-    query_parameters: Mapping[str, tuple[str, ...]] = {}  # by action; a list has those of its pages
+    query_parameters: Mapping[str, tuple[str, ...]] = {}  # by action; a list has those of numbered pages by default
 
     def check_throttles(self, request: Request) -> None:
         """Check the query string of a permitted request, then its rate."""
         if hasattr(self, str(request.method).lower()):  # else it becomes a 405
             action = getattr(self, "action", "")
-            check_query(request, PARAMETERS if action == "list" else self.query_parameters.get(action, ()))
+            check_query(request, self.query_parameters.get(action, PARAMETERS if action == "list" else ()))
         super().check_throttles(request)
 
 
