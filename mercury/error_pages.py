@@ -4,8 +4,15 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import BadRequest, DisallowedHost, RequestDataTooBig
+from django.core.exceptions import (
+    BadRequest,
+    DisallowedHost,
+    RequestDataTooBig,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParserError
 from django.template import TemplateDoesNotExist, loader
 from django.views.decorators.csrf import requires_csrf_token
 
@@ -25,6 +32,13 @@ def show_bad_request(request: HttpRequest, exception: Exception) -> HttpResponse
         case RequestDataTooBig():
             detail = f"The request is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes, the limit."
             return _render(request, Problem(413, "too_large", detail), template="400.html")
+        case TooManyFieldsSent() | TooManyFilesSent():
+            detail = f"The request has too many parts: at most {settings.DATA_UPLOAD_MAX_NUMBER_FILES} files and {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} others are allowed."
+            return _render(request, Problem(400, "too_many_parts", detail))
+        case MultiPartParserError():
+            return _render(
+                request, Problem(400, "bad_request", f"The form cannot be read: {str(exception).rstrip('.')}.")
+            )
         case BadRequest() if str(exception):  # Mercury's own words
             return _render(request, Problem(400, "bad_request", str(exception)))
     return _render(request, Problem(400, "bad_request", "The request is invalid."))

@@ -10,10 +10,13 @@ from typing import Any
 
 import structlog
 
+from mercury.lib.mail.balanced_html import balance
+
 log = structlog.get_logger(__name__)
 
 MAX_READ = 100_000  # characters of HTML, and of text: Gmail shows no more of an email (102 kB), and they take a tenth of a second
 GOES_ON = "[The HTML of this email goes on.]"
+_READ = frozenset({"alt", "href", "start", "style", "title"})  # attributes
 _HIDDEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 _MANY_EMPTY_LINES = re.compile(r"\n{3,}")
 _SHOWN_LINKS = ("https://", "http://", "mailto:", "tel:")
@@ -22,7 +25,7 @@ _SHOWN_LINKS = ("https://", "http://", "mailto:", "tel:")
 def derive_text(html: str) -> str:
     """Return what the HTML says, as plain text: its beginning if it is long; empty if it says nothing."""
     try:
-        text = _load_converter()(html[:MAX_READ])
+        text = _load_converter()(balance(html[:MAX_READ], attributes=_READ))
     except (
         ValueError,
         LookupError,

@@ -13,6 +13,7 @@ import nh3
 from django.http import HttpResponse
 from django.utils.html import escape
 
+from mercury.lib.mail.balanced_html import balance
 from mercury.lib.mail.printable import replace_unprintable
 
 POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data: 'self'; frame-ancestors 'self'"
@@ -31,6 +32,7 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "td": {"colspan", "rowspan"},
     "th": {"colspan", "rowspan", "scope"},
 }
+_ANY_ATTRIBUTE = frozenset().union(*_ATTRIBUTES.values())
 _HARMLESS_STYLES = """
     background background-color border border-bottom border-collapse border-color border-left border-radius border-right
     border-spacing border-style border-top border-width box-sizing clear color direction display float font font-family
@@ -89,7 +91,7 @@ def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> Cle
         return value if _PICTURE.match(value) else None
 
     text = nh3.clean(
-        html[:AT_MOST],
+        balance(html[:AT_MOST], attributes=_ANY_ATTRIBUTE)[:AT_MOST],
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         attribute_filter=filter_attribute,
@@ -118,4 +120,5 @@ def _build(body: str, policy: str, *, status: int = 200) -> HttpResponse:
     answer["X-Frame-Options"] = "SAMEORIGIN"
     answer["X-Content-Type-Options"] = "nosniff"
     answer["Referrer-Policy"] = "no-referrer"
+    answer["X-DNS-Prefetch-Control"] = "off"  # else a browser looks the hosts of links up, which tells that it was read
     return answer

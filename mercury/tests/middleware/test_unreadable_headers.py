@@ -1,5 +1,6 @@
 """Headers that Django cannot read get a 400 that names them, before and after a request can be made of them."""
 
+import io
 import json
 
 import pytest
@@ -31,3 +32,48 @@ def test_a_content_disposition_in_an_unknown_character_set_is_named():
 
     assert answer.status_code == 400
     assert "Content-Disposition" in answer.json()["detail"]
+
+
+def ask(path, query="", *, form=b"", content_type=""):
+    """Return the answer to a request as the server makes it."""
+    request = RequestFactory()._base_environ(
+        PATH_INFO=path,
+        QUERY_STRING=query,
+        REQUEST_METHOD="POST" if form else "GET",
+        CONTENT_TYPE=content_type,
+        CONTENT_LENGTH=str(len(form)),
+    )
+    request |= {"wsgi.input": io.BytesIO(form), "HTTP_ACCEPT": "application/json"}
+    return WSGIHandler().get_response(LenientRequest(request))
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "hex", "unicode_escape", "punycode", "undefined", "iso-8859-1"])
+@pytest.mark.parametrize("path", ["/login/", "/preview", "/api/v1.0/mails/"])
+def test_a_form_that_is_not_in_utf_8_is_refused(path, charset):
+    form = b'--B\r\nContent-Disposition: form-data; name="subject"\r\n\r\n+2AA-\r\n--B--\r\n'
+
+    answer = ask(path, form=form, content_type=f"multipart/form-data; boundary=B; charset={charset}")
+
+    assert answer.status_code == 400
+    assert f"'{charset}'" in json.loads(answer.content)["detail"]
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "hex", "unicode_escape", "idna", "utf-16"])
+def test_the_address_is_read_as_utf_8_whatever_the_charset_of_the_body_is(db, charset):
+    answer = ask("/login/", "next=/mails/%3Fq=%2B2AA-", content_type=f"text/plain; charset={charset}")
+
+    assert answer.status_code == 200
+    assert b'value="/mails/?q=+2AA-"' in answer.content
+
+
+@pytest.mark.parametrize("name", ["..", ".", "/", "a/", "\\", "\x01"])
+def test_a_file_whose_name_says_nothing_is_not_lost(name):
+    head = f'Content-Disposition: form-data; name="uploads"; filename="{name}"'
+    form = f"--B\r\n{head}\r\n\r\nhello\r\n--B--\r\n".encode()
+    environ = RequestFactory()._base_environ(
+        REQUEST_METHOD="POST", CONTENT_TYPE="multipart/form-data; boundary=B", CONTENT_LENGTH=str(len(form))
+    )
+
+    request = LenientRequest(environ | {"wsgi.input": io.BytesIO(form)})
+
+    assert [file.read() for file in request.FILES.getlist("uploads")] == [b"hello"]
