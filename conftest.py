@@ -66,10 +66,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneByOneSche
     return OneByOneScheduling(config, log)
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Run a test that is the same on both legs once, on the embedded leg."""
-    if django_settings.REDIS_URL and (item.get_closest_marker("one_leg") or _is_same_on_both_legs(item)):
-        pytest.skip("the same on both legs: the embedded leg runs it")
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests that are the same on both legs out of the full leg: the embedded leg runs them."""
+    if not django_settings.REDIS_URL:
+        return
+    left_out = {item for item in items if item.get_closest_marker("one_leg") or _is_same_on_both_legs(item)}
+    config.hook.pytest_deselected(items=[*left_out])
+    items[:] = [item for item in items if item not in left_out]
 
 
 def _is_same_on_both_legs(item: pytest.Item) -> bool:
