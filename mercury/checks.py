@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from mails.events.sinks.config import load_sinks
 from mails.maintenance import retention_limits
 from mails.states import DeliveryGuarantee
+from mails.submission_streams.config import load_streams
 from mercury.lib import durations, encryption
 from mercury.lib.commands import CHECK_TAG, make_printable
 from mercury.lib.runtime import private_files
@@ -40,7 +41,15 @@ SQLITE_NEEDED = (3, 35)  # UPDATE … RETURNING, which the claim uses
 
 def register_all() -> None:
     """Register the checks below with Django."""
-    for check in (check_names, check_values, check_database, check_accounts, check_sinks, check_hosts):
+    for check in (
+        check_names,
+        check_values,
+        check_database,
+        check_accounts,
+        check_sinks,
+        check_submission_streams,
+        check_hosts,
+    ):
         register(check, CHECK_TAG)
     for check in (
         check_production,
@@ -152,6 +161,15 @@ def check_sinks(**_: Any) -> list[CheckMessage]:
         load_sinks()
     except ImproperlyConfigured as error:
         return [Error(str(error), hint="docs/streams.md describes the URL of each kind.", id="mercury.E012")]
+    return []
+
+
+def check_submission_streams(**_: Any) -> list[CheckMessage]:
+    """Report streams of submissions in the environment that cannot be read."""
+    try:
+        load_streams()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint="docs/streams.md describes the URL of each kind.", id="mercury.E013")]
     return []
 
 
@@ -330,7 +348,7 @@ def refuse_start(addresses: Iterable[str] = ()) -> None:
     listening = [address for address in by_network if not _is_loopback(address.rpartition(":")[0])]
     if listening and not unsafe:
         unsafe = _list_unsafe_settings(f"The server listens on {', '.join(listening)}")
-    if found := [*check_values(), *check_accounts(), *check_sinks(), *unsafe]:
+    if found := [*check_values(), *check_accounts(), *check_sinks(), *check_submission_streams(), *unsafe]:
         raise ImproperlyConfigured("\n".join(f"{message.msg} {message.hint}" for message in found))
 
 

@@ -174,6 +174,20 @@ def find(text: str) -> ApiKey | None:
     return found
 
 
+def find_by_prefix(prefix: str) -> ApiKey | None:
+    """Return the key with this prefix, usable or not; also after one rotation. Its use is recorded, if it is usable.
+
+    For what an operator has configured: a prefix is no secret, and proves nothing.
+    """
+    now = timezone.now()
+    keys = sorted(_load_by_prefix(prefix), key=lambda key: key.prefix != prefix)
+    if not keys:
+        return None
+    if keys[0].is_usable(now):
+        _record_use(keys[0], now)
+    return keys[0]
+
+
 def _load_by_prefix(prefix: str) -> list[ApiKey]:
     """Return the keys that have, or had, this prefix.
 

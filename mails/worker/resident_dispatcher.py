@@ -19,6 +19,7 @@ from mails.dispatch.dispatcher_settings import name_process
 from mails.events.relay_threads import RelayThreads
 from mails.maintenance.scheduler import Scheduler
 from mails.queues import QueueName
+from mails.submission_streams.reader_threads import ReaderThreads
 from mercury.lib.runtime import event_loop, process_state
 
 log = structlog.get_logger(__name__)
@@ -117,10 +118,11 @@ class ResidentDispatcher:
 
 
 class Resident:
-    """The resident dispatcher of this process and its relays, if it has them."""
+    """The resident dispatcher of this process, its relays and its readers of submissions, if it has them."""
 
     dispatcher: ResidentDispatcher | None = None
     relays: RelayThreads | None = None
+    readers: ReaderThreads | None = None
 
 
 def start(
@@ -143,10 +145,19 @@ def start_relays() -> None:
     atexit.register(stop)
 
 
+def start_readers() -> None:
+    """Start to accept emails from streams, each in a thread. They end with the process, after the groups in progress."""
+    readers = ReaderThreads(name_process())
+    process_state.get(Resident).readers = readers
+    readers.start()
+    atexit.register(stop)
+
+
 def start_embedded() -> None:
-    """Start a dispatcher of all queues and the relays in threads of the web process; call it after the fork."""
+    """Start a dispatcher of all queues, relays and readers in threads of the web process; call it after the fork."""
     start(list(QueueName.values))
     start_relays()
+    start_readers()
 
 
 def ask_to_stop() -> None:
@@ -157,8 +168,11 @@ def ask_to_stop() -> None:
 
 
 def stop() -> None:
-    """Stop the resident dispatcher and the relays, if there are any."""
+    """Stop the readers, the relays and the resident dispatcher, if there are any."""
     resident = process_state.get(Resident)
+    if resident.readers is not None:
+        resident.readers.stop()
+    resident.readers = None
     if resident.relays is not None:
         resident.relays.stop()
     resident.relays = None

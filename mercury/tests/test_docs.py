@@ -32,7 +32,7 @@ PRIVATE = re.compile(
     r"|wish(?:es)?|in doubt|doubtful|upshot|handed in|one that|stands?|told|evidence|steer(?:s|ing)?|situations?|jumbo)\b",
     re.IGNORECASE,
 )
-NAMED_BY_USERS = re.compile(r"PROVIDER_|EVENT_SINK_|SENDGRID_|MAILGUN_")
+NAMED_BY_USERS = re.compile(r"PROVIDER_|EVENT_SINK_|SUBMISSION_STREAM_|SENDGRID_|MAILGUN_")
 OURS = [name for name, app in get_commands().items() if app in {"mails", "providers", "mercury"}]
 
 

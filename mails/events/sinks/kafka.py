@@ -4,6 +4,7 @@ CloudEvents in binary mode: attributes as headers `ce_…`, data as the value (C
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,37 @@ TIMEOUT = 15.0  # seconds for one group
 _REFUSED = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaEntry:
+    """A record of a topic. `number`: names it to the caller."""
+
+    number: int
+    key: str | bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, str | bytes | None]]
+
+
 class KafkaSink:
+    """Publishes events to one topic. `options`: of librdkafka, with `bootstrap.servers`."""
+
+    def __init__(self, topic: str, options: Mapping[str, Any]) -> None:
+        self._writer = KafkaWriter(topic, options)
+
+    def publish(self, records: Sequence[Record]) -> Mapping[int, str]:
+        """Produce the records, and return once all in-sync replicas have them. Raises SinkUnavailable."""
+        return self._writer.write(
+            [
+                KafkaEntry(number=record.event_id, key=record.key, value=record.data, headers=_build_headers(record))
+                for record in records
+            ]
+        )
+
+    def close(self) -> None:
+        """Drop the producer, and what it has not sent."""
+        self._writer.close()
+
+
+class KafkaWriter:
     """Produces to one topic. `options`: of librdkafka, with `bootstrap.servers`."""
 
     def __init__(self, topic: str, options: Mapping[str, Any]) -> None:
@@ -33,15 +64,18 @@ class KafkaSink:
         self._producer: Producer | None = None
         self._error = ""  # what the client library said last
 
-    def publish(self, records: Sequence[Record]) -> Mapping[int, str]:
-        """Produce the records, and return once all in-sync replicas have them. Raises SinkUnavailable."""
+    def write(self, entries: Sequence[KafkaEntry]) -> Mapping[int, str]:
+        """Produce the entries, in order, and return once all in-sync replicas have them.
+
+        Returns the reason for each that the brokers refuse for good, by its number. Raises SinkUnavailable.
+        """
         refused: dict[int, str] = {}
         failed: list[str] = []
         self._error = ""
         try:
             producer = self._producer = self._producer or Producer(self._options)
-            for record in records:
-                self._produce(producer, record, partial(_note_delivery, refused, failed, record.event_id))
+            for entry in entries:
+                self._produce(producer, entry, partial(_note_delivery, refused, failed, entry.number))
             left = producer.flush(TIMEOUT)
         except (KafkaException, BufferError) as error:
             self.close()
@@ -56,11 +90,11 @@ class KafkaSink:
         self._error = error.str()
 
     def _produce(
-        self, producer: Producer, record: Record, note: Callable[[KafkaError | None, Message | None], None]
+        self, producer: Producer, entry: KafkaEntry, note: Callable[[KafkaError | None, Message | None], None]
     ) -> None:
-        """Queue one record. One that no broker would take is noted at once."""
+        """Queue one entry. One that no broker would take is noted at once."""
         try:
-            producer.produce(self._topic, record.data, key=record.key, headers=_build_headers(record), on_delivery=note)
+            producer.produce(self._topic, entry.value, key=entry.key, headers=list(entry.headers), on_delivery=note)
         except KafkaException as error:
             if error.args[0].code() not in _REFUSED:
                 raise
@@ -83,12 +117,12 @@ def _build_headers(record: Record) -> list[tuple[str, str | bytes | None]]:
 
 
 def _note_delivery(
-    refused: dict[int, str], failed: list[str], event_id: int, error: KafkaError | None, message: Message | None
+    refused: dict[int, str], failed: list[str], number: int, error: KafkaError | None, message: Message | None
 ) -> None:
     if error is None:
         return
     if error.code() in _REFUSED:
-        refused[event_id] = error.str()[:MOST_REASON]
+        refused[number] = error.str()[:MOST_REASON]
     else:
         failed.append(error.str())
 

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from mails.events.cloud_events import Record
 from mails.events.sinks.base import MOST_REASON, SinkUnavailable
+from mails.events.stream_urls import KinesisAddress
 
 MOST_RECORDS = 500  # of one call
 MOST_BYTES = 4_000_000  # of one call, below the 5 MB that older limits and emulators allow
@@ -26,17 +27,22 @@ WAIT = 0.1  # seconds before the next call, where a shard was too busy
 _BUSY = frozenset({"ProvisionedThroughputExceededException", "InternalFailure", "KMSThrottlingException"})
 
 
-class KinesisSink:
-    """Puts records to one stream. `region` and `endpoint` may be empty: then AWS's usual variables count."""
+def connect(address: KinesisAddress) -> Any:
+    """Return a client for the stream, which waits 5 s at most and repeats nothing by itself."""
+    return boto3.client(
+        "kinesis",
+        region_name=address.region or None,
+        endpoint_url=address.endpoint or None,
+        config=Config(connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries={"total_max_attempts": 1}),
+    )
 
-    def __init__(self, stream: str, *, region: str = "", endpoint: str = "") -> None:
-        self._stream = stream
-        self._client = boto3.client(
-            "kinesis",
-            region_name=region or None,
-            endpoint_url=endpoint or None,
-            config=Config(connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries={"total_max_attempts": 1}),
-        )
+
+class KinesisSink:
+    """Puts records to one stream."""
+
+    def __init__(self, address: KinesisAddress) -> None:
+        self._stream = address.stream
+        self._client = connect(address)
         self._pause = threading.Event()
 
     def publish(self, records: Sequence[Record]) -> Mapping[int, str]:

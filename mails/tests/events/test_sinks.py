@@ -1,20 +1,18 @@
 """Each sink speaks to its real protocol: a file, Redis, librdkafka's mock cluster, moto's Kinesis."""
 
 import json
-import os
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
-from confluent_kafka import Consumer, Producer
-from moto.server import ThreadedMotoServer
-from redis import Redis
+from confluent_kafka import Consumer
 
 from mails.events.cloud_events import Record
 from mails.events.sinks.base import SinkUnavailable
 from mails.events.sinks.config import parse_sink
+from mails.tests.brokers import brokers, kinesis, kinesis_client, stream
+
+__all__ = ["brokers", "kinesis", "stream"]
 
 HEADERS = {"ce_specversion": "1.0", "ce_id": "1", "ce_source": "/mercury", "ce_type": "mercury.mail.new"}
 
@@ -77,17 +75,6 @@ def test_a_folder_that_is_missing_makes_the_sink_unavailable(tmp_path: Path):
 # Redis
 
 
-@pytest.fixture
-def stream(settings) -> Iterator[tuple[str, Redis]]:
-    """A stream of its own, and a connection."""
-    if not settings.REDIS_URL:
-        pytest.skip("this leg has no Redis")
-    name = f"mercury:test:{uuid.uuid4().hex}"
-    with Redis.from_url(settings.REDIS_URL) as redis:
-        yield name, redis
-        redis.delete(name)
-
-
 def test_a_stream_has_one_entry_per_event_in_order(stream):
     name, redis = stream
 
@@ -113,15 +100,6 @@ def test_redis_that_is_away_makes_the_sink_unavailable():
 
 
 # Kafka
-
-
-@pytest.fixture(scope="module")
-def brokers() -> Iterator[str]:
-    """The address of librdkafka's own mock cluster, which speaks Kafka's protocol."""
-    cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "unused", "log_level": 2})
-    metadata = cluster.list_topics(timeout=10)
-    yield ",".join(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
-    cluster.flush(1)
 
 
 def consume(brokers: str, topic: str, count: int):
@@ -177,30 +155,8 @@ def test_kafka_without_a_broker_makes_the_sink_unavailable(monkeypatch):
 # Kinesis
 
 
-@pytest.fixture(scope="module")
-def kinesis() -> Iterator[str]:
-    """The address of moto's server, with a stream `events` of two shards."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    variables = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "eu-central-1"}
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        client(f"http://{host}:{port}").create_stream(StreamName="events", ShardCount=2)
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
-
-
-def client(endpoint: str):
-    return boto3.client("kinesis", region_name="eu-central-1", endpoint_url=endpoint)
-
-
 def read_stream(endpoint: str, stream: str) -> list[dict]:
-    kinesis = client(endpoint)
+    kinesis = kinesis_client(endpoint)
     found = []
     for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
         position = kinesis.get_shard_iterator(

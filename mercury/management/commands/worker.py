@@ -23,7 +23,7 @@ from mercury.lib.runtime.stop_request import StopRequest
 
 log = structlog.get_logger(__name__)
 
-ROLES = [DISPATCH, RELAY] = ["dispatch", "relay"]
+ROLES = [DISPATCH, RELAY, INTAKE] = ["dispatch", "relay", "intake"]
 
 
 class Command(commands.MercuryCommand):
@@ -52,7 +52,8 @@ class Command(commands.MercuryCommand):
             type=_parse_roles,
             default=ROLES,
             metavar="ROLE,…",
-            help="dispatch: send emails. relay: publish events to the sinks (EVENT_SINK_…). Default: all of them.",
+            help="dispatch: send emails. relay: publish events to the sinks (EVENT_SINK_…). intake: accept emails from "
+            "streams (SUBMISSION_STREAM_…). Default: all of them.",
         )
         parser.add_argument("--burst", action="store_true", help="Exit as soon as no email is due.")
 
@@ -97,6 +98,8 @@ def _serve(queues: list[str], concurrency: int | None, roles: list[str]) -> int:
     log.info("worker_started", queues=" ".join(queues), roles=" ".join(roles), redis=bool(settings.REDIS_URL))
     if RELAY in roles:
         resident_dispatcher.start_relays()
+    if INTAKE in roles:
+        resident_dispatcher.start_readers()
     if DISPATCH in roles:
         resident_dispatcher.start(
             queues, concurrency=concurrency, each_minute=lambda progress: _log_minute(queues, progress)
