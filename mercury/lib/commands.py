@@ -107,12 +107,6 @@ def parse_text_option(text: str) -> str:
     return text
 
 
-def read_stdin() -> str:
-    """Read standard input as UTF-8, whatever the terminal's encoding. Raises UnicodeDecodeError."""
-    binary = getattr(sys.stdin, "buffer", None)
-    return sys.stdin.read() if binary is None else binary.read().decode()
-
-
 def escape_unencodable_output() -> None:
     """Make standard output escape characters that its encoding lacks, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper):

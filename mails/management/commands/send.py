@@ -1,12 +1,13 @@
 """`manage.py send`: submit an email and follow it."""
 
 import argparse
-import base64
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+from django.core.files.base import ContentFile, File
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
@@ -20,7 +21,7 @@ from mails.models import Mail
 from mails.obstacles import find_obstacles
 from mails.states import Source, Status
 from mails.timeline.summary import choose_badge, introduce, summarize
-from mercury.lib import commands
+from mercury.lib import commands, input_files
 from mercury.lib.commands import ExitCode
 
 DEFAULT_WAIT = 60.0  # seconds
@@ -140,18 +141,23 @@ def _read_body(option: str, name: str | None) -> str:
     if name is None:
         return ""
     try:
-        return commands.read_stdin() if name == "-" else Path(name).read_text(encoding="utf-8")
+        return input_files.read(name, at_most=settings.MERCURY_MAX_SIZE).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{option} {name}: {error}", returncode=ExitCode.USAGE_ERROR) from error
 
 
-def _read_file(name: str) -> dict[str, str]:
-    """Return a file as a submission has it."""
+def _read_file(name: str) -> dict[str, object]:
+    """Return a file as a submission has it: open, or, if it is a pipe, with what is in it."""
     try:
-        content = Path(name).read_bytes()
+        file = input_files.open_file(name)
+        content: File[bytes] = File(file, name=name)
+        if not input_files.is_regular(file):
+            content = ContentFile(input_files.read_all(file, at_most=settings.MERCURY_MAX_ATTACHMENT_SIZE))
+        elif content.size > settings.MERCURY_MAX_FILE_SIZE:
+            raise input_files.build_too_large(settings.MERCURY_MAX_FILE_SIZE)
     except OSError as error:
         raise CommandError(f"--attach {name}: {error}", returncode=ExitCode.USAGE_ERROR) from error
-    return {"filename": Path(name).name, "content": base64.b64encode(content).decode()}
+    return {"filename": Path(name).name, "content": content}
 
 
 def _submit(data: dict[str, object], key: str | None) -> Mail:

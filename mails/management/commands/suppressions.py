@@ -1,8 +1,6 @@
 """`manage.py suppressions`: the list of addresses that get no email."""
 
-import sys
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -11,7 +9,7 @@ from mails.models import Suppression
 from mails.states import SuppressionReason
 from mails.suppression import check, csv_export, csv_import, entries, keys, rules
 from mails.suppression.rules import InvalidEntry
-from mercury.lib import commands
+from mercury.lib import commands, input_files
 from mercury.lib.audit.log import COMMAND_LINE
 from mercury.lib.commands import ExitCode
 from mercury.lib.database import database_clock
@@ -26,7 +24,6 @@ COLUMNS = {
     "detail": "Detail",
 }
 SHOWN = 100  # unless --limit says otherwise
-STDIN = "-"
 
 
 class Command(commands.MercuryCommand):
@@ -154,7 +151,7 @@ def _hint(address: str) -> str:
 
 def _import(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     try:
-        file: BinaryIO = sys.stdin.buffer if options["file"] == STDIN else Path(options["file"]).open("rb")  # noqa: SIM115
+        file = input_files.open_file(options["file"])
     except OSError as error:
         raise CommandError(f"{options['file']} cannot be read: {error.strerror}.") from error
     with file, out.show_progress("Importing") as bar:

@@ -1,4 +1,6 @@
 import io
+import os
+from pathlib import Path
 
 import pytest
 
@@ -129,6 +131,43 @@ def test_a_file_that_is_missing_is_wrong_use(tmp_path):
 
     assert (ran.code, Mail.objects.exists()) == (2, False)
     assert "--attach" in ran.error
+
+
+@pytest.mark.parametrize("option", ["--attach", "--html", "--text"])
+@pytest.mark.parametrize("kind", ["/dev/zero", "a folder", "a pipe without a writer", "a link to itself", "too large"])
+def test_what_has_no_end_and_no_content_is_refused(tmp_path, settings, option, kind):
+    settings.MERCURY_MAX_SIZE = settings.MERCURY_MAX_FILE_SIZE = 10_000
+    given = tmp_path / "given"
+    match kind:
+        case "/dev/zero":
+            given = Path(kind)
+        case "a folder":
+            given.mkdir()
+        case "a pipe without a writer":
+            os.mkfifo(given)
+        case "a link to itself":
+            given.symlink_to(given)
+        case "too large":
+            given.write_bytes(b"x" * 10_001)
+
+    ran = run(*HELLO, option, str(given))
+
+    if kind == "a pipe without a writer" and option != "--attach":  # it is an empty text
+        assert ran.code == 0
+    else:
+        assert (ran.code, Mail.objects.exists()) == (2, False)
+
+
+def test_a_pipe_is_attached(tmp_path):
+    pipe = tmp_path / "pipe.txt"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # keeps what is written
+    pipe.write_bytes(b"All is well.\n")
+
+    run(*HELLO, "--attach", str(pipe))
+
+    os.close(reader)
+    assert Mail.objects.get().files.get().size == 13
 
 
 def test_an_invalid_mail_names_each_field_and_is_wrong_use():
