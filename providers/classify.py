@@ -101,7 +101,7 @@ def judge_status(
 
 def find_used_up(retry_after: str | None, reason: str, *, now: dt.datetime) -> UsedUpQuota:
     """Return which quota a refusal about a quota says is used up, and when it is free again if that is said."""
-    seconds = _parse_seconds(retry_after or "", now) or find_stated_wait(reason)
+    seconds = parse_retry_after(retry_after or "", now) or find_stated_wait(reason)
     return UsedUpQuota(period=find_quota_period(reason), resets_in=min(seconds, _MAX_RESET) if seconds else None)
 
 
@@ -129,13 +129,14 @@ def find_wait(retry_after: str | None, reason: str, *, now: dt.datetime) -> floa
 
     Mailgun's 429 carries no header, it says "try again after 120 seconds". None if it does not ask.
     """
-    seconds = _parse_seconds(retry_after or "", now)
+    seconds = parse_retry_after(retry_after or "", now)
     if seconds is None:
         seconds = find_stated_wait(reason)
     return min(seconds, MAX_WAIT) if seconds else None
 
 
-def _parse_seconds(text: str, now: dt.datetime) -> float | None:
+def parse_retry_after(text: str, now: dt.datetime) -> float | None:
+    """Return the seconds from now on that Retry-After says, as a number or a date; None if it says neither."""
     text = text.strip()
     if text.isascii() and text.isdigit():
         seconds = float(text)

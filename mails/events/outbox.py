@@ -5,7 +5,7 @@ Each reader keeps the id of the last event that it has, and reads on up to the c
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ _SELECT = """
     WHERE e.id > %s AND e.id <= %s
     ORDER BY e.id LIMIT %s
 """
+_SELECT_SOME = _SELECT.partition("WHERE")[0] + "WHERE e.id IN ({ids})"
+_NTH = "SELECT id FROM mails_event WHERE id > %s AND id <= %s ORDER BY id LIMIT 1 OFFSET %s"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FIRST = (
     "SELECT min(id + 0) FROM mails_event WHERE created_at >= %s"  # + 0: by the index of time, not from the first id
@@ -53,6 +55,23 @@ def read(after: int, until: int, *, limit: int) -> list[OutboxEvent]:
     with connection.cursor() as cursor:
         cursor.execute(_SELECT, [after, until, limit])
         return [_load(*row) for row in cursor.fetchall()]
+
+
+def read_some(ids: Sequence[int]) -> dict[int, OutboxEvent]:
+    """Return the events with these ids, by id; retention may have deleted some."""
+    if not ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_SELECT_SOME.format(ids=", ".join(["%s"] * len(ids))), list(ids))
+        return {row[0]: _load(*row) for row in cursor.fetchall()}
+
+
+def find_last_of_group(after: int, until: int, *, size: int) -> int:
+    """Return the id up to which there are at most `size` events after `after`, and `until` at most."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NTH, [after, until, size - 1])
+        row = cursor.fetchone()
+    return until if row is None else int(row[0])
 
 
 def read_all(after: int, until: int, *, limit: int) -> Iterator[list[OutboxEvent]]:

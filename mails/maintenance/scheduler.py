@@ -18,6 +18,7 @@ from mails.maintenance import (
     ended_links,
     expired_suppressions,
     leadership,
+    old_deliveries,
     old_rows,
     partitions,
     retention,
@@ -44,6 +45,7 @@ class Scheduler:
     def __init__(self, *, wake: Callable[[], object]) -> None:
         self._wake = wake
         self._rule_matching = rule_matching.RuleMatching()
+        self._old_deliveries: old_deliveries.OldDeliveries | None = None  # its run in progress
         self._removal: Iterator[retention.RemovedCounts] | None = None  # retention's run in progress
         self.tasks: dict[str, Task] = {
             rollups.TASK: self._roll_up,
@@ -51,6 +53,7 @@ class Scheduler:
             partitions.TASK: self._prepare_partitions,
             retention.TASK: self._remove_old_mails,
             old_rows.TASK: self._remove_old_rows,
+            old_deliveries.TASK: self._remove_old_deliveries,
             ended_links.TASK: self._release_ended_links,
             expired_suppressions.TASK: self._remove_expired_suppressions,
             unused_files.TASK: self._remove_unused_files,
@@ -112,6 +115,13 @@ class Scheduler:
     def _remove_old_rows(self, beat: Beat) -> None:
         if leadership.acquire(old_rows.TASK, beat.worker):
             old_rows.remove(seconds=SLICE)
+
+    def _remove_old_deliveries(self, beat: Beat) -> None:
+        """Delete old deliveries of webhooks, in slices, an hour after the last run."""
+        if leadership.begin_run(old_deliveries.TASK, beat.worker, every=old_deliveries.EVERY):
+            self._old_deliveries = old_deliveries.OldDeliveries()
+        if self._old_deliveries is not None and not self._old_deliveries.remove(seconds=SLICE):
+            self._old_deliveries = None
 
     def _release_ended_links(self, beat: Beat) -> None:
         if leadership.begin_run(ended_links.TASK, beat.worker, every=ended_links.EVERY):

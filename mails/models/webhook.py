@@ -7,6 +7,7 @@ from mails.models.api_key import ApiKey
 from mails.models.ids import uuid7
 
 MAX_ANSWER = 1000  # characters of an answer that are kept
+BY_MERCURY = "Mercury"  # `disabled_by`, where no person has done it
 
 
 class WebhookState(models.TextChoices):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from mails.reporting import account_alerts, recent_failures, sink_alerts
+from mails.reporting import account_alerts, recent_failures, sink_alerts, webhook_alerts
 from mails.reporting.account_alerts import Alert
 from mails.reporting.recent_failures import FailedEmails
 from mails.reporting.system_status import QueueStatus, SystemStatus
@@ -51,6 +51,8 @@ ORDER = (
     "sandbox_fault",
     "sink_behind",
     "sink_rejected",
+    "webhook_disabled",
+    "webhook_failing",
     "figures_late",
 )
 
@@ -80,6 +82,7 @@ def find_alerts(status: SystemStatus) -> list[Alert]:
         *_check_held(status),
         *_check_expired(status),
         *sink_alerts.find_sink_alerts(status.sinks),
+        *webhook_alerts.find_webhook_alerts(status.webhooks),
     ]
     return sorted(found, key=lambda alert: (alert.tone != "bad", ORDER.index(alert.code)))
 

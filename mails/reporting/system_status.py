@@ -17,10 +17,11 @@ from mails import pauses, queue_settings
 from mails.dispatch import wake
 from mails.dispatch.due import due_routes, routes
 from mails.models import Mail, Pause, Worker
-from mails.reporting import recent_failures, rollups, sink_status, statistics, systemic_refusals
+from mails.reporting import recent_failures, rollups, sink_status, statistics, systemic_refusals, webhook_status
 from mails.reporting.recent_failures import RECENT, RecentFailures
 from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics
+from mails.reporting.webhook_status import TroubledWebhook
 from mails.states import DUE, LEASED, WORKER_SILENCE, HoldReason, Level, Status
 from mercury.lib.database import database_clock
 from providers.accounts import registry
@@ -146,6 +147,7 @@ class SystemStatus:
     expired_since: dt.datetime | None = None  # when the first of the expired emails expired
     failures: RecentFailures = recent_failures.NO_RECENT_FAILURES
     sinks: Sequence[SinkStatus] = ()
+    webhooks: Sequence[TroubledWebhook] = ()
 
     @property
     def alive(self) -> list[WorkerStatus]:
@@ -198,6 +200,7 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         expired_since=gone["first"],
         failures=recent_failures.read_recent_failures(now, recent),
         sinks=sink_status.list_sinks(now),
+        webhooks=webhook_status.list_troubled(now),
     )
 
 

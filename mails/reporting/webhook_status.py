@@ -5,8 +5,32 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.db import connection
+from django.db.models import Q
+
+from mails.models import Webhook
+from mails.models.webhook import BY_MERCURY
+from mercury.lib.database import recordset
+from mercury.lib.database.recordset import as_time, as_uuid
+
 RECENT = 200  # last deliveries of which the shares are
 COUNTED_AT_MOST = 10_000  # waiting deliveries
+LISTED_AT_MOST = 20  # webhooks that need a person
+LONG_FAILING = dt.timedelta(hours=1)
+
+_RECENT = """(SELECT count(*) FROM (
+    SELECT d.status FROM mails_webhookdelivery AS d WHERE d.webhook_id = w.id ORDER BY d.id DESC LIMIT {recent}
+) AS recent WHERE recent.status = '{status}')"""
+_WAITING = """(SELECT {what} FROM (
+    SELECT d.created_at FROM mails_webhookdelivery AS d WHERE d.webhook_id = w.id AND d.status = 'waiting'
+    ORDER BY d.next_attempt_at LIMIT {most}
+) AS waiting)"""
+_STATUS = f"""
+    SELECT w.id, {_RECENT.format(recent=RECENT, status="delivered")}, {_RECENT.format(recent=RECENT, status="failed")},
+        {_WAITING.format(what="count(*)", most=COUNTED_AT_MOST + 1)},
+        {_WAITING.format(what="min(waiting.created_at)", most=COUNTED_AT_MOST + 1)}
+    FROM mails_webhook AS w JOIN {{rows}} ON r.id = w.id
+"""  # noqa: S608 (numbers and names of ours)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,5 +50,49 @@ class WebhookStatus:
 
 
 def find_status(webhook_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, WebhookStatus]:
-    """Return the status of each of these webhooks: one query, however many they are."""
-    raise NotImplementedError
+    """Return the status of each of these webhooks: one query, however many they are. Reads 10,400 rows of each, at most."""
+    rows = [(webhook_id,) for webhook_id in webhook_ids]
+    if not rows:
+        return {}
+    found = recordset.build("r", {"id": "uuid"}, rows)
+    with connection.cursor() as cursor:
+        cursor.execute(_STATUS.format(rows=found.source), found.parameters)
+        return {
+            as_uuid(webhook_id): WebhookStatus(
+                delivered=delivered,
+                failed=failed,
+                waiting=waiting,
+                oldest=None if oldest is None else as_time(oldest),
+            )
+            for webhook_id, delivered, failed, waiting, oldest in cursor.fetchall()
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TroubledWebhook:
+    """A webhook that needs a person: disabled by Mercury, or failing for an hour."""
+
+    id: str
+    url: str  # without its query, which may hold a secret
+    application: str  # the name of its API key
+    disabled_at: dt.datetime | None
+    reason: str  # why it is disabled, or its last error
+    failing_since: dt.datetime | None
+
+
+def list_troubled(now: dt.datetime) -> list[TroubledWebhook]:
+    """Return up to 20 webhooks that need a person, the longest first."""
+    disabled = Q(disabled_at__isnull=False, disabled_by=BY_MERCURY)
+    failing = Q(disabled_at=None, failing_since__lt=now - LONG_FAILING)
+    rows = Webhook.objects.filter(disabled | failing, api_key__revoked_at=None).select_related("api_key")
+    return [
+        TroubledWebhook(
+            id=str(row.pk),
+            url=row.url.partition("?")[0],
+            application=row.api_key.name,
+            disabled_at=row.disabled_at,
+            reason=row.disabled_reason if row.disabled_at else row.last_error,
+            failing_since=row.failing_since,
+        )
+        for row in rows.order_by("failing_since", "pk")[:LISTED_AT_MOST]
+    ]

@@ -17,6 +17,7 @@ from mails.dispatch import wake
 from mails.dispatch.dispatcher import Dispatcher, Progress
 from mails.dispatch.dispatcher_settings import name_process
 from mails.events.relay_threads import RelayThreads
+from mails.events.webhooks.threads import WebhookThreads
 from mails.maintenance.scheduler import Scheduler
 from mails.queues import QueueName
 from mails.submission_streams.reader_threads import ReaderThreads
@@ -118,11 +119,12 @@ class ResidentDispatcher:
 
 
 class Resident:
-    """The resident dispatcher of this process, its relays and its readers of submissions, if it has them."""
+    """The resident dispatcher of this process, its relays, readers of submissions and sender of webhooks, if it has them."""
 
     dispatcher: ResidentDispatcher | None = None
     relays: RelayThreads | None = None
     readers: ReaderThreads | None = None
+    webhooks: WebhookThreads | None = None
 
 
 def start(
@@ -153,11 +155,20 @@ def start_readers() -> None:
     atexit.register(stop)
 
 
+def start_webhooks() -> None:
+    """Start to send events to client webhooks. It ends with the process, after the requests in progress, in seconds."""
+    webhooks = WebhookThreads(name_process())
+    process_state.get(Resident).webhooks = webhooks
+    webhooks.start()
+    atexit.register(stop)
+
+
 def start_embedded() -> None:
-    """Start a dispatcher of all queues, relays and readers in threads of the web process; call it after the fork."""
+    """Start all that a worker does, in threads of the web process; call it after the fork."""
     start(list(QueueName.values))
     start_relays()
     start_readers()
+    start_webhooks()
 
 
 def ask_to_stop() -> None:
@@ -168,11 +179,14 @@ def ask_to_stop() -> None:
 
 
 def stop() -> None:
-    """Stop the readers, the relays and the resident dispatcher, if there are any."""
+    """Stop the readers, the relays, webhooks and the resident dispatcher, if there are any."""
     resident = process_state.get(Resident)
     if resident.readers is not None:
         resident.readers.stop()
     resident.readers = None
+    if resident.webhooks is not None:
+        resident.webhooks.stop()
+    resident.webhooks = None
     if resident.relays is not None:
         resident.relays.stop()
     resident.relays = None

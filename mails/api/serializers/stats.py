@@ -11,6 +11,7 @@ from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures,
 from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics, Durations, MailStatistics, Point
 from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus, SystemStatus, WorkerStatus
+from mails.reporting.webhook_status import TroubledWebhook
 from mails.states import WORKER_SILENCE
 from mercury.lib.json_values import convert_to_plain
 from mercury.lib.rest.serializers import DataclassSerializer
@@ -271,6 +272,21 @@ class SinkStatusSerializer(DataclassSerializer):
         }
 
 
+class TroubledWebhookSerializer(DataclassSerializer):
+    """A webhook that needs a person."""
+
+    class Meta:
+        dataclass = TroubledWebhook
+        help_texts = {
+            "id": "Its id.",
+            "url": "Its URL, without the query.",
+            "application": "The name of its API key.",
+            "disabled_at": "When Mercury disabled it; null if it is only failing.",
+            "reason": "Why it is disabled, or why the last attempt failed.",
+            "failing_since": "Since when it accepts no events.",
+        }
+
+
 class SystemStatusSerializer(DataclassSerializer):
     """The system status."""
 
@@ -295,6 +311,7 @@ class SystemStatusSerializer(DataclassSerializer):
             "expired_since": "When the first of the expired emails expired.",
             "failures": "Recent failures.",
             "sinks": "Sinks of events.",
+            "webhooks": "Webhooks that need a person: disabled by Mercury, or failing for an hour. 20 at most.",
         }
 
 

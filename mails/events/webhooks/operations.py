@@ -20,6 +20,7 @@ from django.db.models import Max, Q
 from mails.events.webhooks import signing
 from mails.events.webhooks.urls import check_url
 from mails.models import ApiKey, DeliveryStatus, Event, Webhook, WebhookDelivery
+from mails.models.webhook import BY_MERCURY
 from mails.states import EventName
 from mercury.lib import encryption
 from mercury.lib.audit import log as audit
@@ -106,6 +107,7 @@ def update(
     addresses: bool | None = None,
 ) -> Webhook:
     """Change what is given, for all deliveries not yet sent, and return the webhook. Raises UrlNotAllowed and InvalidChoice."""
+    webhook.refresh_from_db()
     changed: dict[str, object] = {}
     if url is not None and url != webhook.url:
         check_url(url)
@@ -160,10 +162,14 @@ def rotate_secret(webhook: Webhook, *, by: str, hours: int = OVERLAP_HOURS) -> s
 def disable(webhook: Webhook, *, by: str, reason: str = "") -> bool:
     """Send nothing to the webhook until it is enabled; return False if it was disabled before.
 
-    Its deliveries wait, and later events are delivered when it is enabled again.
+    Its deliveries wait, and later events are delivered when it is enabled again. A person may disable what Mercury has
+    disabled: then it is no alert any more.
     """
+    enabled = Q(disabled_at=None)
+    if by != BY_MERCURY:
+        enabled |= Q(disabled_by=BY_MERCURY)
     with transaction.atomic():
-        changed = Webhook.objects.filter(pk=webhook.pk, disabled_at=None).update(
+        changed = Webhook.objects.filter(enabled, pk=webhook.pk).update(
             disabled_at=database_clock.now(), disabled_by=by[:160], disabled_reason=reason[:500]
         )
         if changed:
@@ -188,19 +194,26 @@ def enable(webhook: Webhook, *, by: str) -> bool:
             rests_until=None,
         )
         if changed:
-            make_due(webhook)
+            _start_again(webhook)
             _record(Act.CHANGE, webhook, by=by, detail="Enabled.")
     webhook.refresh_from_db()
     return bool(changed)
 
 
-def make_due(webhook: Webhook) -> None:
-    """Let deliveries that wait for their next attempt be sent now, as if for the first time."""
+def _start_again(webhook: Webhook) -> None:
+    """Give all waiting deliveries three days again, from now on."""
     now = database_clock.now()
     waiting = WebhookDelivery.objects.filter(webhook=webhook, status=DeliveryStatus.WAITING)
     waiting.filter(Q(attempts__gt=0) | Q(next_attempt_at__gt=now)).update(
         attempts=0, first_attempt_at=None, next_attempt_at=now
     )
+
+
+def hurry(webhook: Webhook) -> None:
+    """Let deliveries that wait for their next attempt be tried now: the webhook, which failed as a whole, is back."""
+    now = database_clock.now()
+    waiting = WebhookDelivery.objects.filter(webhook=webhook, status=DeliveryStatus.WAITING)
+    waiting.filter(next_attempt_at__gt=now).update(next_attempt_at=now)
 
 
 def send_test(webhook: Webhook, *, by: str) -> WebhookDelivery:

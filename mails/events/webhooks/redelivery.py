@@ -4,13 +4,15 @@ import datetime as dt
 
 from django.db import transaction
 
+from mails.events import outbox
+from mails.events.webhooks import fan_out
 from mails.events.webhooks.operations import AUDIT_KIND
 from mails.models import DeliveryStatus, Webhook, WebhookDelivery
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
 from mercury.lib.database import database_clock
 
-MOST_EVENTS = 1_000_000  # ids of events, of all clients, that one range may span
+MOST_EVENTS = 100_000  # of all clients, that one range may span: a request has a few seconds
 
 
 class RangeTooLong(ValueError):
@@ -24,10 +26,10 @@ def redeliver(delivery: WebhookDelivery, *, by: str) -> WebhookDelivery:
     """
     now = database_clock.now()
     with transaction.atomic():
+        Webhook.objects.filter(pk=delivery.webhook_id).update(rests_until=None)
         WebhookDelivery.objects.filter(pk=delivery.pk).update(
             status=DeliveryStatus.WAITING, attempts=0, first_attempt_at=None, finished_at=None, next_attempt_at=now
         )
-        Webhook.objects.filter(pk=delivery.webhook_id).update(rests_until=None)
         audit.record(
             Act.CHANGE,
             by=by,
@@ -40,10 +42,59 @@ def redeliver(delivery: WebhookDelivery, *, by: str) -> WebhookDelivery:
     return delivery
 
 
-def redeliver_range(webhook: Webhook, *, since: dt.datetime, until: dt.datetime, only_failed: bool, by: str) -> int:
+def redeliver_range(
+    webhook: Webhook,
+    *,
+    since: dt.datetime,
+    until: dt.datetime,
+    only_failed: bool,
+    by: str,
+    most_events: int | None = MOST_EVENTS,
+) -> int:
     """Send again the events recorded from `since` and before `until`; return how many deliveries that makes.
 
     `only_failed`: those whose delivery was given up. Else all that match the webhook's choice, also those recorded before
-    it was created or that it had not chosen then. Raises RangeTooLong. Works in groups: if it breaks off, call it again.
+    it was created or that it had not chosen then. They are sent in order, but later ones that were delivered before stay.
+    Raises RangeTooLong if the range spans more than `most_events` events of all clients; None, for commands, is no
+    limit. Works in groups: if it breaks off, call it again.
     """
-    raise NotImplementedError
+    first, later = outbox.find_position(since), outbox.find_position(until)
+    last = webhook.position if later is None else min(later, webhook.position)
+    if first is None or first >= last:
+        return 0
+    if most_events is not None and last - first > most_events:
+        raise RangeTooLong(
+            f"The range has {last - first:,} events of all clients; the maximum is {most_events:,}. "
+            "Choose a shorter one, or use manage.py webhooks."
+        )
+    count = _repeat_failed(webhook, first, last) if only_failed else _repeat_all(webhook, first, last)
+    detail = f"{count} deliveries again: {since:%Y-%m-%d %H:%M:%S} to {until:%Y-%m-%d %H:%M:%S} UTC"
+    with transaction.atomic():
+        Webhook.objects.filter(pk=webhook.pk).update(rests_until=None)
+        audit.record(Act.CHANGE, by=by, kind=AUDIT_KIND, name=webhook.url, object_id=webhook.pk, detail=detail)
+    return count
+
+
+def _repeat_failed(webhook: Webhook, first: int, last: int) -> int:
+    failed = WebhookDelivery.objects.filter(
+        webhook=webhook, status=DeliveryStatus.FAILED, event_id__gt=first, event_id__lte=last
+    )
+    count = 0
+    while ids := list(failed.order_by("-pk").values_list("pk", flat=True)[: fan_out.GROUP]):
+        count += WebhookDelivery.objects.filter(pk__in=ids, status=DeliveryStatus.FAILED).update(
+            status=DeliveryStatus.WAITING,
+            attempts=0,
+            first_attempt_at=None,
+            finished_at=None,
+            next_attempt_at=database_clock.now(),
+        )
+    return count
+
+
+def _repeat_all(webhook: Webhook, first: int, last: int) -> int:
+    count = 0
+    while first < last:
+        end = outbox.find_last_of_group(first, last, size=fan_out.GROUP)
+        count += fan_out.insert([webhook.pk], first, end, now=database_clock.now(), conflict=fan_out.SEND_AGAIN)
+        first = end
+    return count

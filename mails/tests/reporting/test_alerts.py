@@ -11,6 +11,7 @@ from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures,
 from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics, Durations
 from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus, SystemStatus, WorkerStatus
+from mails.reporting.webhook_status import TroubledWebhook
 from mails.states import HoldReason
 from mails.timeline.action_text import HELD_WORDS
 from providers.models import BreakerMode, BreakerState
@@ -137,7 +138,17 @@ SINK = SinkStatus(
     leader="one",
     rejected=0,
 )
+WEBHOOK = TroubledWebhook(
+    id="16",
+    url="https://olimpus.com/in",
+    application="zeus",
+    disabled_at=None,
+    reason="It answered 500.",
+    failing_since=NOON,
+)
 CASES = [
+    ({"webhooks": [WEBHOOK]}, "webhook_failing", "16"),
+    ({"webhooks": [replace(WEBHOOK, disabled_at=NOON)]}, "webhook_disabled", "16"),
     ({"sinks": [SINK]}, "sink_behind", "kafka"),
     ({"sinks": [replace(SINK, state="failing", error="no broker")]}, "sink_behind", "kafka"),
     ({"sinks": [replace(SINK, state="paused", paused_by="hermes", paused_at=NOON)]}, "sink_behind", "kafka"),

@@ -23,7 +23,7 @@ from mercury.lib.runtime.stop_request import StopRequest
 
 log = structlog.get_logger(__name__)
 
-ROLES = [DISPATCH, RELAY, INTAKE] = ["dispatch", "relay", "intake"]
+ROLES = [DISPATCH, RELAY, INTAKE, WEBHOOKS] = ["dispatch", "relay", "intake", "webhooks"]
 
 
 class Command(commands.MercuryCommand):
@@ -53,7 +53,7 @@ class Command(commands.MercuryCommand):
             default=ROLES,
             metavar="ROLE,…",
             help="dispatch: send emails. relay: publish events to the sinks (EVENT_SINK_…). intake: accept emails from "
-            "streams (SUBMISSION_STREAM_…). Default: all of them.",
+            "streams (SUBMISSION_STREAM_…). webhooks: send events to client webhooks. Default: all of them.",
         )
         parser.add_argument("--burst", action="store_true", help="Exit as soon as no email is due.")
 
@@ -100,6 +100,8 @@ def _serve(queues: list[str], concurrency: int | None, roles: list[str]) -> int:
         resident_dispatcher.start_relays()
     if INTAKE in roles:
         resident_dispatcher.start_readers()
+    if WEBHOOKS in roles:
+        resident_dispatcher.start_webhooks()
     if DISPATCH in roles:
         resident_dispatcher.start(
             queues, concurrency=concurrency, each_minute=lambda progress: _log_minute(queues, progress)
