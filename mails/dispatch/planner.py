@@ -14,7 +14,7 @@ from mails.dispatch.accounts.account_pool import AccountPool
 from mails.dispatch.accounts.account_selection import AccountSelection
 from mails.dispatch.dispatcher_settings import DispatcherSettings
 from mails.dispatch.due import claim
-from mails.dispatch.due.unanswered import must_repeat
+from mails.dispatch.due.unanswered import EXPIRED_UNKNOWN, must_repeat
 from mails.dispatch.steps import transitions
 from mails.dispatch.steps.transitions import Call, Result, StepDraft, StepPlan
 from mails.lifecycle import writer
@@ -68,11 +68,14 @@ class Planner:
             draft = transitions.suppress(draft, now_ns=now_ns)
             if not draft.mail.open_recipients:
                 return transitions.end_suppressed(draft, now_ns=now_ns)
-        if selection.now >= draft.mail.expires_at:
+        is_over = selection.now >= draft.mail.expires_at
+        if must_repeat(draft.mail.unanswered, draft.mail.delivery_guarantee):
+            if is_over:
+                return transitions.hold_as_unknown(draft, EXPIRED_UNKNOWN, now_ns=now_ns)
+            if not _is_repeatable(draft, selection):
+                return transitions.hold_as_unknown(draft, FORGOTTEN, now_ns=now_ns)
+        if is_over:
             return transitions.expire(draft, now_ns=now_ns)
-        unanswered = draft.mail.unanswered
-        if must_repeat(unanswered, draft.mail.delivery_guarantee) and not _is_repeatable(draft, selection):
-            return transitions.hold_as_unknown(draft, FORGOTTEN, now_ns=now_ns)
         choice = choose_account(draft, selection, first=first)
         if choice.candidate is None:
             if first and not must_decide(draft, choice):

@@ -14,6 +14,7 @@ from django.db.models import Q
 
 from mails.dispatch import quarantine, retry_policy
 from mails.dispatch.due import claim
+from mails.dispatch.due.unanswered import EXPIRED_UNKNOWN
 from mails.lifecycle import action_requests, writer
 from mails.lifecycle.action_requests import ActionRequest, list_recipients
 from mails.lifecycle.values import AttemptClosed, EventDraft, MailState, RecipientOutcome, Step, read_state
@@ -26,6 +27,7 @@ from mails.states import (
     WORKER_SILENCE,
     Actor,
     AttemptState,
+    DeliveryGuarantee,
     EventName,
     HoldReason,
     RecipientState,
@@ -285,15 +287,26 @@ def _close_as_unknown(
 def _expire(mail: Mail, now_ns: int) -> tuple[str, Step]:
     """End an email that has expired: as done if some recipients were accepted before, else as expired.
 
-    The dispatcher does so, too, but claims no email whose accounts can take none.
+    One that may have been sent, and must not be sent twice, is held instead: nobody knows that no account accepted it. The
+    dispatcher does all this, too, but claims no email whose accounts can take none.
     """
     recovery = Recovery(mail=mail, state=read_state(mail))
+    if _has_unknown_outcome(mail):
+        held = replace(recovery, state=recovery.state._replace(next_attempt_at=None))
+        return "held: outcome unknown", held.hold(HoldReason.UNKNOWN, EXPIRED_UNKNOWN, now_ns)
     ended = recovery.state._replace(next_attempt_at=None, finished_at=database_clock.from_ns(now_ns))
     recipients = list(mail.recipients.all())
     if any(recipient.state == RecipientState.ACCEPTED for recipient in recipients):
         return "done in part", _end_in_part(recovery, ended._replace(status=Status.DONE), recipients, now_ns)
     event = EventDraft(event=EventName.EXPIRED, by=Actor.SWEEPER, at_ns=now_ns, blob={"info": EXPIRED})
     return "expired", recovery.finish(ended._replace(status=Status.EXPIRED, reason_code="expired"), event)
+
+
+def _has_unknown_outcome(mail: Mail) -> bool:
+    """Return True if an at-most-once email has a request without an answer. One query for the few that may."""
+    if not mail.possible_duplicate or mail.delivery_guarantee != DeliveryGuarantee.AT_MOST_ONCE:
+        return False
+    return mail.attempts.filter(state=AttemptState.UNKNOWN).exists()
 
 
 def _end_in_part(recovery: Recovery, ended: MailState, recipients: Sequence[Recipient], now_ns: int) -> Step:

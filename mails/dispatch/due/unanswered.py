@@ -10,6 +10,8 @@ from mercury.lib.database.recordset import as_time
 from providers.accounts.registry import Candidate
 from providers.routing import repeats
 
+EXPIRED_UNKNOWN = "It may have been sent, and it expired before its account could be asked again."
+
 
 class UnansweredRequest(NamedTuple):
     """The request, and the key that it had."""

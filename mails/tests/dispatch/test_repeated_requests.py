@@ -183,6 +183,25 @@ def test_after_the_key_is_forgotten_the_delivery_guarantee_decides(guarantee, ha
 
 
 @BOTH
+@pytest.mark.parametrize("claims", [True, False], ids=["dispatcher", "sweeper"])
+def test_an_email_that_may_have_been_sent_expires_only_if_it_may_be_sent_twice(guarantee, claims, olympus):
+    mail = a_mail(delivery_guarantee=guarantee)
+    calls = Calls().answer(LOST, DOWN)
+    Mail.objects.update(expires_at=database_clock.now())
+
+    if claims:
+        calls.claim_later()
+    else:  # no dispatcher claims an email whose only account is disabled
+        olympus.disable()
+        sweeper.sweep()
+
+    held = (Status.HELD, HoldReason.UNKNOWN)
+    expected = held if guarantee == "at-most-once" else (Status.EXPIRED, "expired")
+    assert (reloaded(mail).status, reloaded(mail).reason_code) == expected
+    assert reloaded(mail).next_attempt_at is None
+
+
+@BOTH
 @pytest.mark.parametrize("change", ["another login", "deleted"])
 def test_an_account_with_another_login_does_not_know_the_key(change, guarantee, hades, monkeypatch):
     mail = a_mail(delivery_guarantee=guarantee)
