@@ -8,7 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from mails.reporting import account_alerts, recent_failures, sink_alerts, webhook_alerts
+from mails.reporting import (
+    account_alerts,
+    recent_failures,
+    sink_alerts,
+    submission_stream_alerts,
+    webhook_alerts,
+)
 from mails.reporting.account_alerts import Alert
 from mails.reporting.recent_failures import FailedEmails
 from mails.reporting.system_status import QueueStatus, SystemStatus
@@ -49,6 +55,10 @@ ORDER = (
     "oldest_unsent",
     "breaker_forced_closed",
     "sandbox_fault",
+    "intake_no_key",
+    "intake_stopped",
+    "intake_failing",
+    "intake_behind",
     "sink_behind",
     "sink_rejected",
     "webhook_disabled",
@@ -81,6 +91,7 @@ def find_alerts(status: SystemStatus) -> list[Alert]:
         *_check_rejected(status),
         *_check_held(status),
         *_check_expired(status),
+        *submission_stream_alerts.find_submission_stream_alerts(status.submission_streams, status.at),
         *sink_alerts.find_sink_alerts(status.sinks),
         *webhook_alerts.find_webhook_alerts(status.webhooks),
     ]

@@ -17,10 +17,19 @@ from mails import pauses, queue_settings
 from mails.dispatch import wake
 from mails.dispatch.due import due_routes, routes
 from mails.models import Mail, Pause, Worker
-from mails.reporting import recent_failures, rollups, sink_status, statistics, systemic_refusals, webhook_status
+from mails.reporting import (
+    recent_failures,
+    rollups,
+    sink_status,
+    statistics,
+    submission_stream_status,
+    systemic_refusals,
+    webhook_status,
+)
 from mails.reporting.recent_failures import RECENT, RecentFailures
 from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics
+from mails.reporting.submission_stream_status import SubmissionStreamStatus
 from mails.reporting.webhook_status import TroubledWebhook
 from mails.states import DUE, LEASED, WORKER_SILENCE, HoldReason, Level, Status
 from mercury.lib.database import database_clock
@@ -148,6 +157,7 @@ class SystemStatus:
     failures: RecentFailures = recent_failures.NO_RECENT_FAILURES
     sinks: Sequence[SinkStatus] = ()
     webhooks: Sequence[TroubledWebhook] = ()
+    submission_streams: Sequence[SubmissionStreamStatus] = ()
 
     @property
     def alive(self) -> list[WorkerStatus]:
@@ -201,6 +211,7 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         failures=recent_failures.read_recent_failures(now, recent),
         sinks=sink_status.list_sinks(now),
         webhooks=webhook_status.list_troubled(now),
+        submission_streams=submission_stream_status.list_submission_streams(now),
     )
 
 

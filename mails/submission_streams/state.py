@@ -1,7 +1,5 @@
 """The row of a stream: what was consumed, how far it is behind, and why nothing is accepted."""
 
-import datetime as dt
-
 import structlog
 from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Coalesce
@@ -15,7 +13,6 @@ log = structlog.get_logger(__name__)
 
 MOST_REASON = 500  # characters
 RATE_SECONDS = 60.0  # that a rate is measured over
-STOPPED_AFTER = dt.timedelta(seconds=60)  # without a look, no process reads the stream
 
 
 class StreamState:

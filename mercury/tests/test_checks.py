@@ -126,6 +126,30 @@ def test_a_stream_that_cannot_be_read_is_an_error_that_shows_no_secret(settings,
     assert "secret" not in error.msg
 
 
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("file:///emails?key=abc", "not the URL of a stream"),
+        ("redis:", "not the prefix of an API key"),
+        ("redis:?key=mk_abc_secret", "not the prefix of an API key"),
+        ("redis:?key=abc", "there is no REDIS_URL"),
+        ("redis://secret@host/0?key=abc&stream=a&rejected=a", "must be another stream"),
+        ("kafka://broker:9092?key=abc", "no topic"),
+        ("kinesis://emails?key=abc&group=mercury", "unknown option: group"),
+    ],
+)
+def test_a_stream_of_submissions_that_cannot_be_read_is_an_error_that_shows_no_secret(settings, url, problem):
+    settings.MERCURY_ENVIRONMENT = {"SUBMISSION_STREAM_SHOP": url}
+    settings.REDIS_URL = ""
+
+    [error] = checks.check_submission_streams()
+
+    assert error.id == "mercury.E013"
+    assert error.msg.startswith("SUBMISSION_STREAM_SHOP: ")
+    assert problem in error.msg
+    assert "secret" not in error.msg
+
+
 @pytest.mark.django_db
 def test_a_real_installation_is_silent(a_real_installation):
     assert [*checks.check_hosts(), *checks.check_production(), *checks.check_accounts_in_use()] == []

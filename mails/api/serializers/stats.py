@@ -10,6 +10,7 @@ from mails.reporting.account_alerts import Alert
 from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
 from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics, Durations, MailStatistics, Point
+from mails.reporting.submission_stream_status import SubmissionStreamStatus
 from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus, SystemStatus, WorkerStatus
 from mails.reporting.webhook_status import TroubledWebhook
 from mails.states import WORKER_SILENCE
@@ -287,6 +288,30 @@ class TroubledWebhookSerializer(DataclassSerializer):
         }
 
 
+class SubmissionStreamStatusSerializer(DataclassSerializer):
+    """A stream that emails are accepted from."""
+
+    class Meta:
+        dataclass = SubmissionStreamStatus
+        help_texts = {
+            "name": "The stream.",
+            "state": "`reading`, `failing`, `no key` or `stopped`: no process reads it.",
+            "target": "What it reads.",
+            "key_prefix": "The API key as which its emails are accepted.",
+            "lag": "Records that wait; null where the stream does not say.",
+            "lag_seconds": "Age of the next record; null where the stream does not say.",
+            "rate": "Records a second, over about the last minute.",
+            "consumed": "Records finished since it was first used.",
+            "accepted": "Emails that they led to.",
+            "rejected": "Records that went to its dead letters.",
+            "last_rejection": "Why the last of them did.",
+            "last_at": "When a record was last finished.",
+            "error": "Why nothing is accepted now; empty if it is.",
+            "failing_since": "Since when nothing is accepted.",
+            "seen_at": "When a process last looked at it.",
+        }
+
+
 class SystemStatusSerializer(DataclassSerializer):
     """The system status."""
 
@@ -312,6 +337,7 @@ class SystemStatusSerializer(DataclassSerializer):
             "failures": "Recent failures.",
             "sinks": "Sinks of events.",
             "webhooks": "Webhooks that need a person: disabled by Mercury, or failing for an hour. 20 at most.",
+            "submission_streams": "Streams that emails are accepted from.",
         }
 
 

@@ -1,4 +1,4 @@
-"""`manage.py streams`: the sinks that events are published to."""
+"""`manage.py streams`: the sinks that events are published to, and the streams that emails are accepted from."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from mails.events import steering
 from mails.events.sinks.config import PREFIX, WRITE, load_sinks
+from mails.management import submission_streams
 from mails.models import EventSink, RejectedRecord
 from mails.reporting.sink_status import SinkStatus, list_sinks
 from mails.states import Actor
@@ -33,7 +34,10 @@ EMPTY = f"There is no sink. Set {PREFIX}<NAME> for the workers. {WRITE}"
 class Command(commands.MercuryCommand):
     """List, pause, resume and remove sinks."""
 
-    help = "List the sinks of events with what waits for each; pause, resume or remove one (docs/streams.md)."
+    help = (
+        "List the sinks of events with what waits for each; pause, resume or remove one. List the streams that emails are "
+        "accepted from, or forget one (docs/streams.md)."
+    )
     makes_changes = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -53,9 +57,13 @@ class Command(commands.MercuryCommand):
         rejected.add_argument("name", metavar="NAME", help="The sink, as `list` shows it.")
         rejected.add_argument("--clear", action="store_true", help="Forget them.")
 
+        submission_streams.add_words(words)
+
     def run(self, out: Output, options: dict[str, Any]) -> ExitCode | None:
         """Run the subcommand."""
         word = options["word"]
+        if word in submission_streams.WORDS:
+            return submission_streams.run(out, word, options)
         if word == "list":
             out.write_rows(_list_rows(as_json=out.as_json), columns=COLUMNS, tones=TONES, empty=EMPTY)
             return None

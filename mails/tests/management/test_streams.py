@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from mails.models import Event, EventSink, RejectedRecord
+from mails.models import Event, EventSink, RejectedRecord, SubmissionStream
 from mails.tests.builders import HERA, a_mail
 from mails.tests.commandline import run
 from mercury.lib.commands import ExitCode
@@ -130,3 +130,43 @@ def test_a_replay_whose_sink_is_away_says_how_far_it_came(path):
 
     assert ran.code == ExitCode.FAILED
     assert "stopped after 0 events" in ran.error
+
+
+# Streams that emails are accepted from
+
+
+def test_without_a_stream_of_submissions_the_list_says_how_to_add_one():
+    assert "Set SUBMISSION_STREAM_<NAME> for the workers." in run("streams", "intake").out
+
+
+def test_streams_of_submissions_are_listed_and_forgotten(settings):
+    settings.MERCURY_ENVIRONMENT = {"SUBMISSION_STREAM_NEXT": "redis://127.0.0.1/0?key=abc"}
+    now = timezone.now()
+    SubmissionStream.objects.create(
+        name="shop", target="topic submissions", key_prefix="abc", lag=7, created_at=now, rate_since=now, seen_at=now
+    )
+
+    shop, following = run("streams", "intake", "--json").lines
+
+    assert (shop["name"], shop["state"], shop["waiting"]) == ("shop", "reading", 7)
+    assert (following["name"], following["state"], following["target"]) == ("next", "new", "stream mercury:submissions")
+    assert "shop is forgotten." in run("streams", "forget", "shop", "--yes").out
+    assert "There is no stream 'shop'" in run("streams", "forget", "shop", "--yes").error
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        ({}, "reading"),
+        ({"last_error": "no broker"}, "failing"),
+        ({"last_error": "It is revoked.", "is_key_unusable": True}, "no key"),
+        ({"seen_at": None}, "stopped"),
+    ],
+)
+def test_the_state_of_a_stream_of_submissions(change, state):
+    now = timezone.now()
+    SubmissionStream.objects.create(**{"name": "shop", "created_at": now, "rate_since": now, "seen_at": now, **change})
+
+    [row] = run("streams", "intake", "--json").lines
+
+    assert row["state"] == state

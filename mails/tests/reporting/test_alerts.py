@@ -10,6 +10,7 @@ from mails.reporting import alerts
 from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
 from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics, Durations
+from mails.reporting.submission_stream_status import SubmissionStreamStatus
 from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus, SystemStatus, WorkerStatus
 from mails.reporting.webhook_status import TroubledWebhook
 from mails.states import HoldReason
@@ -146,9 +147,32 @@ WEBHOOK = TroubledWebhook(
     reason="It answered 500.",
     failing_since=NOON,
 )
+INTAKE = SubmissionStreamStatus(
+    name="shop",
+    state="reading",
+    target="topic submissions",
+    key_prefix="abc",
+    lag=700,
+    lag_seconds=None,
+    rate=2.0,
+    consumed=7,
+    accepted=6,
+    rejected=1,
+    last_rejection="It is not JSON.",
+    last_at=NOON,
+    error="",
+    failing_since=None,
+    seen_at=NOON,
+)
+FAILING = replace(INTAKE, state="failing", error="no broker", failing_since=NOON - dt.timedelta(seconds=61))
 CASES = [
     ({"webhooks": [WEBHOOK]}, "webhook_failing", "16"),
     ({"webhooks": [replace(WEBHOOK, disabled_at=NOON)]}, "webhook_disabled", "16"),
+    ({"submission_streams": [replace(FAILING, state="no key", error="It is revoked.")]}, "intake_no_key", "shop"),
+    ({"submission_streams": [replace(INTAKE, state="stopped")]}, "intake_stopped", "shop"),
+    ({"submission_streams": [FAILING]}, "intake_failing", "shop"),
+    ({"submission_streams": [replace(INTAKE, lag=1001)]}, "intake_behind", "shop"),
+    ({"submission_streams": [replace(INTAKE, lag=None, lag_seconds=301.0)]}, "intake_behind", "shop"),
     ({"sinks": [SINK]}, "sink_behind", "kafka"),
     ({"sinks": [replace(SINK, state="failing", error="no broker")]}, "sink_behind", "kafka"),
     ({"sinks": [replace(SINK, state="paused", paused_by="hermes", paused_at=NOON)]}, "sink_behind", "kafka"),
@@ -438,3 +462,10 @@ def test_a_warm_up_that_waits_for_its_next_hour_is_no_alert():
     waits = out_of_quota(used_today=40, allowed_today=480)
 
     assert alerts.find_alerts(replace(WELL, accounts=[account("olympus", quota=waits), account("hades")])) == []
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"lag": 1001, "rate": 4.0}, {"state": "failing", "failing_since": NOON - dt.timedelta(seconds=59)}]
+)
+def test_a_stream_that_is_read_or_fails_for_a_moment_is_no_alert(change):
+    assert alerts.find_alerts(replace(WELL, submission_streams=[replace(INTAKE, **change)])) == []

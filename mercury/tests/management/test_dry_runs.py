@@ -11,7 +11,7 @@ from django.utils import timezone
 from mails.access import api_keys
 from mails.actions import apply, pausing
 from mails.lifecycle.action_requests import ActionRequest
-from mails.models import EventSink, Mail
+from mails.models import EventSink, Mail, SubmissionStream
 from mails.queues import QueueName
 from mails.states import Action, Actor
 from mails.suppression import entries
@@ -70,6 +70,7 @@ EXAMPLES = {
     ("resolve",): [MAIL, "--sent"],
     ("setup",): [],
     ("replay",): ["file", "--since", "1h"],
+    ("streams", "forget"): ["shop"],
     ("streams", "pause"): ["file"],
     ("streams", "rejected"): ["file", "--clear"],
     ("streams", "remove"): ["file"],
@@ -131,6 +132,7 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
     if form[0] in {"replay", "streams"}:
         settings.MERCURY_ENVIRONMENT = {"EVENT_SINK_FILE": "file:///nowhere/events.jsonl"}
         EventSink.objects.create(name="file", position=0, created_at=timezone.now())
+        SubmissionStream.objects.create(name="shop", created_at=timezone.now(), rate_since=timezone.now())
     if form == ("links", "revoke"):
         names[LINK] = str(a_link().pk)
     if form[0] == "suppressions":
