@@ -6,7 +6,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from mails.admin import actions, routing
+from mails.admin import actions, routing, streams
 from mails.api.viewsets.event_feed import EventFeedViewSet
 from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.files import FileViewSet
@@ -87,6 +87,14 @@ urlpatterns = [
     path("admin/routing/<int:rule_id>/", admin.site.admin_view(routing.change_page), name="routing-change"),
     path("admin/routing/<int:rule_id>/remove/", admin.site.admin_view(routing.remove_page), name="routing-remove"),
     path("admin/routing/<int:rule_id>/<str:verb>/", admin.site.admin_view(routing.switch_view), name="routing-switch"),
+    path("admin/streams/", admin.site.admin_view(streams.streams_page), name="streams"),
+    path("admin/streams/figures/", admin.site.admin_view(streams.streams_figures), name="streams-figures"),
+    path("admin/streams/events/<slug:name>/", admin.site.admin_view(streams.stream_page), name="stream"),
+    path(
+        "admin/streams/events/<slug:name>/<str:verb>/",
+        admin.site.admin_view(streams.switch_page),
+        name="stream-switch",
+    ),
     path("admin/sending/<str:verb>/", admin.site.admin_view(actions.sending_view), name="sending"),
     path("admin/queues/<str:name>/<str:verb>/", admin.site.admin_view(actions.queue_view), name="queue"),
     # Django's "view on site" fails on an invalid id; nothing uses it.

@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 GROUP = 2000  # events that are published at once
 LEASE = dt.timedelta(seconds=30)  # more than any sink may take for one group …
 RENEWED = dt.timedelta(seconds=25)  # … so that a group begins with at least this much of it
+RATE_OVER = dt.timedelta(minutes=1)  # what one rate is measured over, at least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,7 @@ class Relay:
                     last_error="",
                     failing_since=None,
                     leased_until=now + LEASE,
+                    **_measure_rate(row, row.published + count - len(rejected), now),
                 )
             )
             if moved and rejected:
@@ -131,6 +133,16 @@ class Relay:
             log.warning("sink_away", sink=row.name, error=error)
         since = row.failing_since or database_clock.now()
         self._own().update(last_error=error[:MOST_REASON], failing_since=since)
+
+
+def _measure_rate(row: EventSink, published: int, now: dt.datetime) -> dict[str, object]:
+    """Return what changes once a minute: its rate, and from where the next is measured."""
+    if row.rate_since is None:
+        return {"rate_since": now, "rate_published": row.published}
+    if now - row.rate_since < RATE_OVER:
+        return {}
+    rate = (published - row.rate_published) / (now - row.rate_since).total_seconds()
+    return {"rate": rate, "rate_since": now, "rate_published": published}
 
 
 def build_records(events: Iterable[OutboxEvent], config: SinkConfig) -> list[Record]:

@@ -62,6 +62,12 @@ def read_redis(parts: SplitResult) -> str:
     return url
 
 
+def drop_login(url: str) -> str:
+    """Return the URL without name, password and query, to be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
 def read_kafka(parts: SplitResult, options: Options) -> KafkaAddress:
     """Return the topic and its brokers. Raises ValueError."""
     _require("Kafka", "confluent_kafka", "kafka")

@@ -1343,6 +1343,12 @@ class Migration(migrations.Migration):
                     models.PositiveBigIntegerField(default=0, help_text="Events published since it was first used."),
                 ),
                 ("published_at", models.DateTimeField(help_text="When it accepted the last one.", null=True)),
+                ("rate", models.FloatField(default=0.0, help_text="Events a second, over about the last minute.")),
+                ("rate_since", models.DateTimeField(help_text="When the next rate is measured from …", null=True)),
+                (
+                    "rate_published",
+                    models.PositiveBigIntegerField(default=0, help_text="… and how many were published then."),
+                ),
                 (
                     "last_error",
                     models.CharField(

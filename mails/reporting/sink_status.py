@@ -9,6 +9,8 @@ from mails.models import Event, EventSink, RejectedRecord
 from mercury.lib.database import database_clock
 
 COUNTED_AT_MOST = 100_000  # rejected records
+TRIES_AGAIN = dt.timedelta(minutes=1)  # a relay that fails waits up to 30 s, longer than its lease lasts
+RATE_IS_OLD = dt.timedelta(minutes=2)  # the relay measures once a minute, as long as it publishes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,7 @@ class SinkStatus:
     backlog: int
     oldest: float | None  # age in seconds of the first event that it lacks
     published: int
+    rate: float  # events published a second, over about the last minute
     published_at: dt.datetime | None
     error: str
     failing_since: dt.datetime | None
@@ -47,6 +50,7 @@ def _build(row: EventSink, last: int, now: dt.datetime) -> SinkStatus:
         backlog=0 if first is None else max(0, last - row.position),
         oldest=oldest,
         published=row.published,
+        rate=_compute_rate(row, now),
         published_at=row.published_at,
         error=row.last_error,
         failing_since=row.failing_since,
@@ -57,9 +61,20 @@ def _build(row: EventSink, last: int, now: dt.datetime) -> SinkStatus:
     )
 
 
+def _compute_rate(row: EventSink, now: dt.datetime) -> float:
+    """Return the rate that the relay measured; since it began to measure or published last, if it has no fresh one."""
+    if row.rate_since is None:
+        return 0.0
+    elapsed = now - row.rate_since
+    if row.rate and elapsed < RATE_IS_OLD:
+        return row.rate
+    return (row.published - row.rate_published) / max(elapsed.total_seconds(), 1.0)
+
+
 def _name_state(row: EventSink, now: dt.datetime) -> str:
     if row.paused_at is not None:
         return "paused"
-    if row.leased_until is None or row.leased_until < now:
+    silence = TRIES_AGAIN if row.last_error else dt.timedelta()
+    if row.leased_until is None or row.leased_until < now - silence:
         return "stopped"
     return "failing" if row.last_error else "publishing"

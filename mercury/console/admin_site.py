@@ -44,6 +44,7 @@ _NAVIGATION = (
     ("Providers", "admin:providers_account_changelist", "providers/", "providers.view_account"),
     ("Routing", "routing", "routing/", "mails.view_routingrule"),
     ("Queues", "admin:queues", "queues/", FIGURES),
+    ("Streams", "streams", "streams/", "mails.view_eventsink"),
     ("Sandbox", "sandbox", "sandbox/", "providers.view_account"),
     ("API keys", "admin:mails_apikey_changelist", "mails/apikey/", "mails.view_apikey"),
     ("More", "admin:more", "", ""),

@@ -234,6 +234,7 @@ def _admin() -> Iterator[Row]:
         f"{key}rotate/",
     )
     yield from _routing()
+    yield from _streams()
     yield from _accounts()
     yield from _models()
 
@@ -271,6 +272,14 @@ def _routing() -> Iterator[Row]:
     yield _row(f"`/{page}…/`", "GET, POST", change, one)
     yield _row(f"`/{page}…/remove/`", "GET, POST", staff(f"{view}+mails.delete_routingrule"), f"{one}remove/")
     yield _row(f"`/{page}…/enable/`, `disable/`, `up/`, `down/`", "POST", change, f"{one}<str:verb>/")
+
+
+def _streams() -> Iterator[Row]:
+    page, view = "admin/streams/", "mails.view_eventsink"
+    one = f"{page}events/<slug:name>/"
+    yield _row(f"`/{page}`, one", "GET", staff(view), page, f"{page}figures/", one)
+    change = staff(f"{view}+mails.change_eventsink")
+    yield _row(f"`/{page}events/…/pause/`, `resume/`, `forget/`", "GET, POST", change, f"{one}<str:verb>/")
 
 
 def _accounts() -> Iterator[Row]:

@@ -25,6 +25,7 @@ from mails.models import (
     ApiKey,
     BulkAction,
     Event,
+    EventSink,
     Mail,
     QueueRule,
     QueueSettings,
@@ -87,7 +88,8 @@ class World:
         event = str(Event.objects.filter(mail=mail)[0].pk)
         values = {**self.values, "mail_id": str(mail.pk), "event_id": event, "file_id": str(self.files[mail.pk])}
         values["link_id"] = str(self.links[mail.pk])
-        values |= {"verb": "pause"} if route.startswith(("admin/sending/", "admin/queues/")) else {}
+        pausing = ("admin/sending/", "admin/queues/", "admin/streams/")
+        values |= {"verb": "pause"} if route.startswith(pausing) else {}
         values |= {"verb": "up"} if route.startswith("admin/routing/") else {}
         values |= {"name": "force-open"} if "/action/" in route and "account" in route else {}
         for label, pk in self.objects.items():
@@ -169,6 +171,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "token": "nonsense",
         "ticket": "nonsense",
     }
+    EventSink.objects.create(name=values["name"], position=0, created_at=timezone.now())
     entries.put([NewEntry(HERA, scope="olimpus.com")], source="test")
     values["suppression_id"] = str(Suppression.objects.get().pk)
     common = {"username": "zeus", "ip_address": "192.0.2.1", "user_agent": "x", "attempt_time": timezone.now()}

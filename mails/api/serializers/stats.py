@@ -263,6 +263,7 @@ class SinkStatusSerializer(DataclassSerializer):
             "backlog": "About how many events it lacks.",
             "oldest": "Age in seconds of the first event that it lacks; null if it lacks none.",
             "published": "Events published since it was first used.",
+            "rate": "Events published a second, over about the last minute.",
             "published_at": "When it accepted the last one.",
             "error": "Why it accepts none now; empty if it does.",
             "failing_since": "Since when it accepts none.",

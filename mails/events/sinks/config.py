@@ -29,11 +29,15 @@ WRITE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkConfig:
-    """One sink. `open`: connects to it. `target`: where it publishes, without secrets."""
+    """One sink. `open`: connects to it. `target`: where it publishes, in words; `address`: what a consumer needs to know.
+
+    Neither contains a login.
+    """
 
     name: str
     kind: str
     target: str
+    address: Mapping[str, str]
     addresses: bool  # whether events name addresses, not only their domains
     open: Callable[[], Sink]
 
@@ -56,44 +60,48 @@ def _parse_all(variables: tuple[tuple[str, str], ...]) -> Mapping[str, SinkConfi
 
 def parse_sink(variable: str, url: str) -> SinkConfig:
     """Return the sink that a variable describes. Raises ImproperlyConfigured, without the URL: it may contain a secret."""
-    name, (kind, target, connect, addresses) = stream_urls.parse(variable, url, prefix=PREFIX, read=_read)
-    return SinkConfig(name=name, kind=kind, target=target, addresses=addresses, open=connect)
+    name, (kind, addresses, (target, address, connect)) = stream_urls.parse(variable, url, prefix=PREFIX, read=_read)
+    return SinkConfig(name=name, kind=kind, target=target, address=address, addresses=addresses, open=connect)
 
 
-Parsed = tuple[str, Callable[[], Sink]]
+Parsed = tuple[str, Mapping[str, str], Callable[[], Sink]]
 
 
-def _read(parts: SplitResult, options: Options) -> tuple[str, str, Callable[[], Sink], bool]:
+def _read(parts: SplitResult, options: Options) -> tuple[str, bool, Parsed]:
     addresses = parse_switch(options.pop("addresses", "false"))
     parse = _KINDS.get(parts.scheme)
     if parse is None:
         raise ValueError(f"it is not the URL of a sink. {WRITE}")
-    target, connect = parse(parts, options)
-    return parts.scheme, target, connect, addresses
+    return parts.scheme, addresses, parse(parts, options)
 
 
 def _parse_redis(parts: SplitResult, options: Options) -> Parsed:
     stream = options.pop("stream", STREAM)
     most = parse_integer_between(1000, 999_999_999)(options.pop("maxlen", MOST_ENTRIES))
     url = stream_urls.read_redis(parts)
-    return f"stream {stream}", partial(RedisStreamSink, url, stream=stream, most=most)
+    address = {"url": stream_urls.drop_login(url), "stream": stream, "login": "needed" if "@" in url else ""}
+    return f"stream {stream}", address, partial(RedisStreamSink, url, stream=stream, most=most)
 
 
 def _parse_kafka(parts: SplitResult, options: Options) -> Parsed:
-    address = stream_urls.read_kafka(parts, options)
-    return f"topic {address.topic}", lambda: _load("kafka", "KafkaSink")(address.topic, address.client)
+    found = stream_urls.read_kafka(parts, options)
+    shown = {"servers": "bootstrap.servers", "security": "security.protocol", "mechanism": "sasl.mechanism"}
+    address = {"topic": found.topic, **{name: found.client.get(key, "") for name, key in shown.items()}}
+    return f"topic {found.topic}", address, lambda: _load("kafka", "KafkaSink")(found.topic, found.client)
 
 
 def _parse_kinesis(parts: SplitResult, options: Options) -> Parsed:
-    address = stream_urls.read_kinesis(parts, options)
-    return f"stream {address.stream}", lambda: _load("kinesis", "KinesisSink")(address)
+    found = stream_urls.read_kinesis(parts, options)
+    endpoint = stream_urls.drop_login(found.endpoint)
+    address = {"stream": found.stream, "region": found.region, "endpoint": endpoint}
+    return f"stream {found.stream}", address, lambda: _load("kinesis", "KinesisSink")(found)
 
 
 def _parse_file(parts: SplitResult, options: Options) -> Parsed:
     path = Path(unquote(parts.path))
     if parts.netloc or not path.is_absolute():
         raise ValueError("it names no file. Write file:///PATH/events.jsonl.")
-    return str(path), partial(FileSink, path)
+    return str(path), {"path": str(path)}, partial(FileSink, path)
 
 
 _KINDS: Mapping[str, Callable[[SplitResult, Options], Parsed]] = {

@@ -129,7 +129,7 @@ def _show_rejected(out: Output, name: str, options: dict[str, Any]) -> ExitCode 
             out.say(f"Would forget {rows.count():,} refused events.")
             out.write_document({"forgotten": 0})
             return None
-        forgotten, _ = rows.delete()
+        forgotten = steering.forget_rejected(name, by=Actor.COMMAND)
         out.say(f"{forgotten:,} refused events are forgotten.")
         out.write_document({"forgotten": forgotten})
         return None

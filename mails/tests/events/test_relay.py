@@ -1,5 +1,6 @@
 """A relay publishes every committed event, in order, at least once."""
 
+import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +12,9 @@ from mails.events.relay import Relay
 from mails.events.sinks.base import SinkUnavailable
 from mails.events.sinks.config import SinkConfig
 from mails.models import Event, EventSink, RejectedRecord
+from mails.reporting.sink_status import list_sinks
 from mails.tests.builders import HERA, a_mail
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,7 +44,7 @@ class ListSink:
 
 def a_relay(sink: ListSink, *, process: str = "a", addresses: bool = False) -> Relay:
     """A relay of the sink `list`, whose row exists; the first one has its lease."""
-    config = SinkConfig(name="list", kind="list", target="list", addresses=addresses, open=lambda: sink)
+    config = SinkConfig(name="list", kind="list", target="list", address={}, addresses=addresses, open=lambda: sink)
     relay = Relay(config, process=process)
     relay.run_pass()
     relay.run_pass()
@@ -205,3 +208,36 @@ def test_a_sink_with_addresses_has_them():
     data = json.loads(sink.records[0].data)
 
     assert (data["sender"], data["recipients"]) == ("zeus@olimpus.com", [HERA])
+
+
+def test_the_rate_is_measured_once_a_minute():
+    a_mail()
+    relay = a_relay(ListSink())
+    a_mail()
+    relay.run_pass()
+    began = EventSink.objects.get()
+    EventSink.objects.update(rate_since=began.rate_since - dt.timedelta(seconds=100))
+    a_mail()
+    relay.run_pass()
+    measured = EventSink.objects.get()
+    a_mail()
+    relay.run_pass()
+
+    assert began.rate == 0
+    assert measured.rate == pytest.approx(6 / 100, rel=0.1)
+    assert measured.rate_published == 6
+    assert EventSink.objects.get().rate == measured.rate
+    now = database_clock.now()
+    assert list_sinks(now)[0].rate == measured.rate
+    assert list_sinks(now + dt.timedelta(hours=1))[0].rate == pytest.approx(3 / 3600, rel=0.1)
+
+
+def test_a_sink_that_fails_is_not_one_without_a_relay_between_two_tries():
+    now = database_clock.now()
+    ended = now - dt.timedelta(seconds=20)
+    EventSink.objects.create(name="list", position=0, created_at=now, leased_until=ended, last_error="no broker")
+
+    assert list_sinks(now)[0].state == "failing"
+    assert list_sinks(now + dt.timedelta(minutes=1))[0].state == "stopped"
+    EventSink.objects.update(last_error="")
+    assert list_sinks(now)[0].state == "stopped"

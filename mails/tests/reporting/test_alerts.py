@@ -131,6 +131,7 @@ SINK = SinkStatus(
     backlog=1200,
     oldest=301.0,
     published=7,
+    rate=0.5,
     published_at=NOON,
     error="",
     failing_since=None,

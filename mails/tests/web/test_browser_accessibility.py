@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from mails.access import api_keys
 from mails.actions import bulk
 from mails.lifecycle.action_requests import ActionRequest
-from mails.models import Mail
+from mails.models import EventSink, Mail
 from mails.reporting import search
 from mails.reporting.search import MailListFilter
 from mails.states import Action
@@ -40,6 +40,8 @@ def list_urls(olympus: SandboxAccount, operator: User) -> list[str]:
         at=queued.created_at,
         description="all emails",
     )
+    kafka = EventSink.objects.create(name="kafka", position=0, created_at=queued.created_at)
+    kafka.rejected.create(event_id=1, reason="too large", rejected_at=queued.created_at)
     account = f"/admin/providers/account/{olympus.account.pk}"
     with_html = store_hostile_email("https://evil.example")
     return [
@@ -82,6 +84,8 @@ def list_urls(olympus: SandboxAccount, operator: User) -> list[str]:
         with_html,
         f"{with_html}#message-files",
         "/admin/queues/",
+        "/admin/streams/",
+        "/admin/streams/events/kafka/",
         "/admin/more/",
         "/admin/password_change/",
         "/admin/auth/group/add/",

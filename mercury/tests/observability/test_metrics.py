@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mails import pauses
 from mails.access import rate_limits
-from mails.models import Worker
+from mails.models import Event, EventSink, Worker
 from mails.queues import QueueName
 from mails.reporting import rollups
 from mails.tests.builders import a_mail, dispatch
@@ -123,6 +123,24 @@ def test_a_paused_queue_is_a_gauge(scrape, olympus):
 
 def test_alerts_are_metrics_too(scrape, olympus):
     assert samples(scrape()["mercury_alert"])["", "no_worker"] == 1
+
+
+def test_event_streams_say_what_they_have_and_lack(scrape):
+    a_mail()
+    last = Event.objects.latest("pk").pk
+    kafka = EventSink.objects.create(
+        name="kafka", position=last - 2, published=7, created_at=database_clock.now(), last_error="no broker"
+    )
+    kafka.rejected.create(event_id=1, reason="too large", rejected_at=database_clock.now())
+
+    found = scrape()
+
+    assert samples(found["mercury_stream_published_events"]) == {("kafka",): 7}
+    assert samples(found["mercury_stream_backlog_events"]) == {("kafka",): 2}
+    assert samples(found["mercury_stream_refused_events"]) == {("kafka",): 1}
+    assert samples(found["mercury_stream_failing"]) == {("kafka",): 1}
+    assert samples(found["mercury_stream_paused"]) == {("kafka",): 0}
+    assert 0 <= samples(found["mercury_stream_oldest_seconds"])["kafka",] < 60
 
 
 def test_names_and_units_follow_the_conventions(scrape, olympus):
