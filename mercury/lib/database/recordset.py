@@ -1,6 +1,7 @@
 """Many rows as one JSON parameter of a statement, so that a group costs one round trip on either database."""
 
 import datetime as dt
+import functools
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,10 +44,15 @@ def _get_kind(field: "models.Field[Any, Any]") -> str:
 
 def source(alias: str, columns: Mapping[str, str]) -> str:
     """Return the FROM item that reads one `%s` parameter, made by `encode`, as rows named `alias` with these columns."""
-    if connection.vendor == "postgresql":
-        described = ", ".join(f"{name} {_POSTGRESQL[kind]}" for name, kind in columns.items())
+    return _write_source(connection.vendor, alias, tuple(columns.items()))
+
+
+@functools.lru_cache(maxsize=512)  # there are some hundred sets of columns, and each email's intake names eight
+def _write_source(vendor: str, alias: str, columns: tuple[tuple[str, str], ...]) -> str:
+    if vendor == "postgresql":
+        described = ", ".join(f"{name} {_POSTGRESQL[kind]}" for name, kind in columns)
         return f"json_to_recordset(%s::json) AS {alias}({described})"
-    picked = ", ".join(f"{_as_django_stores(name, kind)} AS {name}" for name, kind in columns.items())
+    picked = ", ".join(f"{_as_django_stores(name, kind)} AS {name}" for name, kind in columns)
     return f"(SELECT {picked} FROM json_each(%s)) AS {alias}"  # noqa: S608 (column names are ours)
 
 
@@ -64,14 +70,17 @@ def build(alias: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]])
     four in five are the same. `OFFSET 0` keeps the planner from joining a table with the shared values alone, by a state
     that most rows of it have, before it looks at the ids.
     """
-    names, listed = tuple(columns), list(zip(*rows, strict=True))
+    names = tuple(columns)
+    if connection.vendor != "postgresql" or len(rows) == 1:
+        return _build_whole(alias, columns, rows)
+    listed = list(zip(*rows, strict=True))
     shared = {
         name: values[0]
         for name, values in zip(names, listed, strict=True)
         if name != names[0] and values.count(values[0]) == len(rows)
     }
-    if connection.vendor != "postgresql" or len(rows) == 1 or not shared:
-        return Recordset(source(alias, columns), [encode(dict(zip(names, row, strict=True)) for row in rows)])
+    if not shared:
+        return _build_whole(alias, columns, rows)
     own = [name for name in names if name not in shared]
     own_values = [values for name, values in zip(names, listed, strict=True) if name not in shared]
     own_rows = [dict(zip(own, row, strict=True)) for row in zip(*own_values, strict=True)]
@@ -82,6 +91,10 @@ def build(alias: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]])
         f"(SELECT {picked} FROM json_to_record(%s::json) AS shared({once}), {each} OFFSET 0) AS {alias}",  # noqa: S608 (our names)
         [orjson.dumps(shared).decode(), encode(own_rows)],
     )
+
+
+def _build_whole(alias: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> Recordset:
+    return Recordset(source(alias, columns), [encode(dict(zip(columns, row, strict=True)) for row in rows)])
 
 
 def encode(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -28,5 +28,5 @@ class ProcessState:
 
 def get(part: type[Part]) -> Part:
     """Return this process's object of this class."""
-    state: ProcessState = apps.get_app_config("mercury").process_state  # type: ignore[attr-defined]  # lib knows no app
+    state: ProcessState = apps.app_configs["mercury"].process_state  # type: ignore[attr-defined]  # lib knows no app
     return state.get(part)
