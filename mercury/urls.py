@@ -7,6 +7,9 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from mails.admin import actions, routing, streams
+from mails.admin.webhooks import actions as webhook_actions
+from mails.admin.webhooks import pages as webhook_pages
+from mails.api.viewsets.deliveries import DeliveryViewSet
 from mails.api.viewsets.event_feed import EventFeedViewSet
 from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.files import FileViewSet
@@ -15,6 +18,7 @@ from mails.api.viewsets.mails import MailViewSet
 from mails.api.viewsets.rules import RoutePreviewViewSet, RoutingRuleViewSet
 from mails.api.viewsets.stats import StatsViewSet
 from mails.api.viewsets.suppressions import SuppressionViewSet
+from mails.api.viewsets.webhooks import WebhookViewSet
 from mails.web import downloads, part_views, submit_views
 from mails.web import views as mail_views
 from mercury import error_pages
@@ -33,6 +37,8 @@ router.register("events", EventFeedViewSet, basename="api-feed")
 router.register("files", FileViewSet, basename="api-file")
 router.register("links", LinkViewSet, basename="api-link")
 router.register("suppressions", SuppressionViewSet, basename="api-suppression")
+router.register("webhooks", WebhookViewSet, basename="api-webhook")
+router.register("webhooks/(?P<webhook_id>[^/]+)/deliveries", DeliveryViewSet, basename="api-delivery")
 router.register("dispatcher/providers", AccountViewSet, basename="api-provider")
 router.register("dispatcher/rules", RoutingRuleViewSet, basename="api-rule")
 router.register("dispatcher", RoutePreviewViewSet, basename="api-dispatcher")
@@ -94,6 +100,39 @@ urlpatterns = [
         "admin/streams/events/<slug:name>/<str:verb>/",
         admin.site.admin_view(streams.switch_page),
         name="stream-switch",
+    ),
+    path("admin/webhooks/", admin.site.admin_view(webhook_pages.list_page), name="webhooks"),
+    path("admin/webhooks/add/", admin.site.admin_view(webhook_pages.add_page), name="webhooks-add"),
+    path("admin/webhooks/<uuid:webhook_id>/", admin.site.admin_view(webhook_pages.webhook_page), name="webhook"),
+    path(
+        "admin/webhooks/<uuid:webhook_id>/change/",
+        admin.site.admin_view(webhook_pages.change_page),
+        name="webhook-change",
+    ),
+    path(
+        "admin/webhooks/<uuid:webhook_id>/remove/",
+        admin.site.admin_view(webhook_actions.remove_page),
+        name="webhook-remove",
+    ),
+    path(
+        "admin/webhooks/<uuid:webhook_id>/redeliver/",
+        admin.site.admin_view(webhook_actions.period_page),
+        name="webhook-period",
+    ),
+    path(
+        "admin/webhooks/<uuid:webhook_id>/deliveries/<int:delivery_id>/",
+        admin.site.admin_view(webhook_actions.delivery_page),
+        name="webhook-delivery",
+    ),
+    path(
+        "admin/webhooks/<uuid:webhook_id>/deliveries/<int:delivery_id>/redeliver/",
+        admin.site.admin_view(webhook_actions.redeliver_page),
+        name="webhook-redeliver",
+    ),
+    path(
+        "admin/webhooks/<uuid:webhook_id>/<str:verb>/",
+        admin.site.admin_view(webhook_actions.action_page),
+        name="webhook-action",
     ),
     path("admin/sending/<str:verb>/", admin.site.admin_view(actions.sending_view), name="sending"),
     path("admin/queues/<str:name>/<str:verb>/", admin.site.admin_view(actions.queue_view), name="queue"),

@@ -49,6 +49,8 @@ class Scope(TextChoices):
     PROVIDERS_WRITE = "providers:write", "Register, change and remove provider accounts"
     SUPPRESSIONS_READ = "suppressions:read", "Read the suppressions of its sender domains"
     SUPPRESSIONS_WRITE = "suppressions:write", "Add and remove suppressions of its sender domains"
+    WEBHOOKS_READ = "webhooks:read", "Read its own webhooks and their deliveries"
+    WEBHOOKS_WRITE = "webhooks:write", "Add, change, test and remove its own webhooks, and deliver again"
     STATS_READ = "stats:read", "Read statistics for all applications"
 
 

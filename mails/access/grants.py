@@ -18,6 +18,8 @@ PERMISSIONS = {
     Scope.PROVIDERS_WRITE: ("providers.add_account", "providers.change_account", "providers.delete_account"),
     Scope.SUPPRESSIONS_READ: ("mails.view_suppression",),
     Scope.SUPPRESSIONS_WRITE: ("mails.add_suppression", "mails.delete_suppression"),
+    Scope.WEBHOOKS_READ: ("mails.view_webhook",),
+    Scope.WEBHOOKS_WRITE: ("mails.add_webhook", "mails.change_webhook", "mails.delete_webhook"),
     Scope.STATS_READ: ("mails.view_rollup",),
 }
 # A new key has no email yet, and everybody may do these with their own.

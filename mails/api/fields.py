@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from mails.models import MailLabel
+from mails.models import DeliveryStatus, MailLabel
 from mails.queues import QueueName
 from mails.states import DeliveryGuarantee, Status, SuppressionReason
 from mercury.lib import durations
@@ -63,6 +63,21 @@ RULE_FIELDS: filters.FilterFields = {
     "id": FilterField(column="id", kind=ValueType.INTEGER),
     "name": FilterField(column="name"),
     "position": FilterField(column="position", kind=ValueType.INTEGER),
+}
+WEBHOOK_FIELDS: filters.FilterFields = {
+    "id": FilterField(column="id", kind=ValueType.UUID),
+    "url": FilterField(column="url"),
+    "description": FilterField(column="description"),
+    "created": FilterField(column="created_at", kind=ValueType.MOMENT),
+}
+DELIVERY_FIELDS: filters.FilterFields = {
+    "id": FilterField(column="id", kind=ValueType.INTEGER),
+    "status": FilterField(column="status", values=DeliveryStatus.values),
+    "event": FilterField(column="event"),
+    "event_id": FilterField(column="event_id", kind=ValueType.INTEGER),
+    "mail": FilterField(column="mail_id", kind=ValueType.UUID),
+    "status_code": FilterField(column="status_code", kind=ValueType.INTEGER),
+    "created": FilterField(column="created_at", kind=ValueType.MOMENT),
 }
 EVENT_FIELDS: filters.FilterFields = {
     "id": FilterField(column="id", kind=ValueType.INTEGER),

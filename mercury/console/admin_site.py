@@ -43,6 +43,7 @@ _NAVIGATION = (
     ("Emails", "admin:mails_mail_changelist", "mails/mail/", "mails.view_mail"),
     ("Providers", "admin:providers_account_changelist", "providers/", "providers.view_account"),
     ("Routing", "routing", "routing/", "mails.view_routingrule"),
+    ("Webhooks", "webhooks", "webhooks/", "mails.view_webhook"),
     ("Queues", "admin:queues", "queues/", FIGURES),
     ("Streams", "streams", "streams/", "mails.view_eventsink"),
     ("Sandbox", "sandbox", "sandbox/", "providers.view_account"),

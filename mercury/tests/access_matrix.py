@@ -153,6 +153,7 @@ def _api() -> Iterator[Row]:
     who = holding("mails.view_mail+mails.change_mail", scope=Scope.MAILS_MANAGE)
     yield _row("API: `links/…/revoke`", "POST", who, f"{a_link}/revoke/?$")
     yield from _suppressions()
+    yield from _webhooks()
     files, a_file = f"{API}^files", f"{API}^files/(?P<file_id>[^/]+)/?$"
     who = Who(signed_in=True, scope=Scope.MAILS_SEND)
     yield _row("API: `files/`: one's own files", "GET, POST", who, f"{files}$", f"{files}/$")
@@ -235,6 +236,7 @@ def _admin() -> Iterator[Row]:
     )
     yield from _routing()
     yield from _streams()
+    yield from _webhook_pages()
     yield from _accounts()
     yield from _models()
 
@@ -261,6 +263,44 @@ def _suppressions() -> Iterator[Row]:
     yield _row("API: `suppressions/`, `import`", "POST", adds, f"{listed}$", f"{listed}/$", f"{listed}/import/?$")
     removes = holding("mails.delete_suppression", scope=Scope.SUPPRESSIONS_WRITE)
     yield _row("API: `suppressions/…`", "DELETE", removes, one)
+
+
+def _webhooks() -> Iterator[Row]:
+    listed, one = f"{API}^webhooks", f"{API}^webhooks/(?P<webhook_id>[^/]+)"
+    sent = f"{one}/deliveries"
+    a_delivery = f"{sent}/(?P<delivery_id>[^/]+)"
+    reads = holding("mails.view_webhook", scope=Scope.WEBHOOKS_READ)
+    routes = (f"{listed}$", f"{listed}/$", f"{one}/?$", f"{sent}$", f"{sent}/$", f"{a_delivery}/?$")
+    yield _row("API: `webhooks/`, one, its deliveries", "GET", reads, *routes)
+    write = Scope.WEBHOOKS_WRITE
+    adds = holding("mails.add_webhook", scope=write)
+    yield _row("API: `webhooks/`", "POST", adds, f"{listed}$", f"{listed}/$")
+    changes = holding("mails.change_webhook", scope=write)
+    yield _row("API: `webhooks/…`", "PATCH", changes, f"{one}/?$")
+    yield _row(
+        "API: `webhooks/…/test`, `rotate-secret`, `enable`, `disable`, `redeliver`",
+        "POST",
+        changes,
+        *(f"{one}/{verb}/?$" for verb in ("test", "rotate-secret", "enable", "disable", "redeliver")),
+        f"{a_delivery}/redeliver/?$",
+    )
+    yield _row("API: `webhooks/…`", "DELETE", holding("mails.delete_webhook", scope=write), f"{one}/?$")
+
+
+def _webhook_pages() -> Iterator[Row]:
+    page, view = "admin/webhooks/", "mails.view_webhook"
+    one = f"{page}<uuid:webhook_id>/"
+    a_delivery = f"{one}deliveries/<int:delivery_id>/"
+    yield _row(
+        f"`/{page}`, one, a delivery; the event only with `mails.view_mail`", "GET", staff(view), page, one, a_delivery
+    )
+    yield _row(f"`/{page}add/`", "GET, POST", staff(f"{view}+mails.add_webhook"), f"{page}add/")
+    change = staff(f"{view}+mails.change_webhook")
+    routes = (f"{one}change/", f"{one}redeliver/", f"{one}<str:verb>/", f"{a_delivery}redeliver/")
+    yield _row(
+        f"`/{page}…/change/`, `redeliver/`, `test/`, `rotate/`, `enable/`, `disable/`", "GET, POST", change, *routes
+    )
+    yield _row(f"`/{page}…/remove/`", "GET, POST", staff(f"{view}+mails.delete_webhook"), f"{one}remove/")
 
 
 def _routing() -> Iterator[Row]:

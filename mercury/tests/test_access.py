@@ -37,6 +37,7 @@ from mails.states import Source
 from mails.suppression import entries
 from mails.suppression.rules import NewEntry
 from mails.tests.builders import HERA, ZEUS, a_mail
+from mails.tests.events.webhook_builders import a_delivery, a_webhook
 from mails.tests.files.builders import a_link
 from mails.tests.routing.builders import a_rule
 from mercury.lib.audit import log as audit
@@ -90,6 +91,7 @@ class World:
         values["link_id"] = str(self.links[mail.pk])
         pausing = ("admin/sending/", "admin/queues/", "admin/streams/")
         values |= {"verb": "pause"} if route.startswith(pausing) else {}
+        values |= {"verb": "test"} if route.startswith("admin/webhooks/") else {}
         values |= {"verb": "up"} if route.startswith("admin/routing/") else {}
         values |= {"name": "force-open"} if "/action/" in route and "account" in route else {}
         for label, pk in self.objects.items():
@@ -173,6 +175,8 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     }
     EventSink.objects.create(name=values["name"], position=0, created_at=timezone.now())
     entries.put([NewEntry(HERA, scope="olimpus.com")], source="test")
+    delivery = a_delivery(a_webhook(key))
+    values |= {"webhook_id": str(delivery.webhook_id), "delivery_id": str(delivery.pk)}
     values["suppression_id"] = str(Suppression.objects.get().pk)
     common = {"username": "zeus", "ip_address": "192.0.2.1", "user_agent": "x", "attempt_time": timezone.now()}
     entry = audit.record(Act.CHANGE, by="test", kind="test", name="test")
@@ -326,7 +330,7 @@ def test_keys(world: World, wrong: Wrong):
         wrong.expect(world.asks(world.text, method, path, *others), False, method, path, "all but", who.scope)
         for text in world.ended:
             wrong.expect(world.asks(text, method, path, *api_keys.SCOPES), False, method, path, "ended or wrong")
-        if "mail_id" in route or "file_id" in route:
+        if any(name in route for name in ("mail_id", "file_id", "webhook_id")):
             wrong.expect(
                 world.asks(world.other_text, method, path, *api_keys.SCOPES), False, method, path, "other client"
             )

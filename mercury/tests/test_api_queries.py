@@ -6,6 +6,7 @@ import pytest
 from django.urls import URLPattern
 
 from mails.tests.callers import HELLO, MAILS, caller, problem
+from mails.tests.events.webhook_builders import a_delivery, a_webhook
 from mails.tests.routing.builders import a_rule
 from mercury import openapi
 from mercury.urls import api
@@ -26,6 +27,8 @@ def urls(zeus, olympus):
     mail = zeus.post(MAILS, HELLO).json()
     event = zeus.get(mail["events"]).json()["events"][0]
     base = "/api/v1.0"
+    delivery = a_delivery(a_webhook(zeus.key))
+    webhook = f"{base}/webhooks/{delivery.webhook_id}"
     return {
         f"{base}/": [],
         MAILS: LISTS,
@@ -37,6 +40,10 @@ def urls(zeus, olympus):
         f"{base}/dispatcher/rules/": LISTS,
         f"{base}/dispatcher/rules/{a_rule('greece', 'olympus').pk}": [],
         f"{base}/events/": ["cursor", "limit", "event", "mail", "since"],
+        f"{base}/webhooks/": LISTS,
+        webhook: [],
+        f"{webhook}/deliveries/": LISTS,
+        f"{webhook}/deliveries/{delivery.pk}": [],
         f"{base}/files/": LISTS,
         f"{base}/links/": LISTS,
         f"{base}/suppressions/": LISTS,

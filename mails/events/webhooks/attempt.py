@@ -20,7 +20,7 @@ TIMEOUT = 20.0  # seconds, of a whole request
 MAX_ERROR = 500  # characters
 GONE = 410
 _BUSY = frozenset({429, 503})
-_HEADERS = {
+HEADERS = {
     "Content-Type": "application/json",
     "Accept": "*/*",
     "Accept-Encoding": "identity",
@@ -66,7 +66,7 @@ async def send(client: HttpClient, request: Request, now: dt.datetime) -> Attemp
     signed = signing.build_headers(request.signers, request.message_id, request.body, now)
     # Not through build_head, which keeps the headers that it has seen: these are different each time.
     own = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
-    head = build_head(endpoint, "POST", _HEADERS, len(request.body))[:-2] + own.encode("ascii") + b"\r\n"
+    head = build_head(endpoint, "POST", HEADERS, len(request.body))[:-2] + own.encode("ascii") + b"\r\n"
     try:
         answer = await client.call(endpoint, head, request.body, tls=tls.build_client_context(), time_left=TIMEOUT)
     except HttpCallFailed as error:

@@ -12,6 +12,7 @@ import pytest
 from mails.models import Mail
 from mails.states import EventName
 from mails.tests.callers import caller
+from mails.tests.events.webhook_builders import a_webhook
 
 HERE = Path(__file__).parent / "clients"
 TOOLS = Path(f"{sys.prefix}-clients")  # where `make clients` puts them
@@ -115,9 +116,14 @@ def test_no_body_is_described_as_optional_that_is_needed(client):
     document = client.get("/api/v1.0/schema?format=json").json()
     mail = zeus.post("/api/v1.0/mails/", {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}).json()
 
+    webhook = a_webhook(zeus.key)
     for path, operations in document["paths"].items():
         for method in operations.keys() & {"post", "put"}:
-            url = path.replace("{mail_id}", mail["id"]).replace("{account_id}", "0")
+            url = (
+                path.replace("{webhook_id}", str(webhook.pk))
+                .replace("{mail_id}", mail["id"])
+                .replace("{account_id}", "0")
+            )
             answer = getattr(zeus, method)(url, {})
             missing = answer.status_code == 400 and any(
                 error["code"] == "required" for error in answer.json()["errors"]

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode, checks
 
 from mails.tests.callers import HELLO, MAILS, caller
+from mails.tests.events.webhook_builders import a_webhook
 
 pytestmark = pytest.mark.django_db
 SCHEMA = "/api/v1.0/schema?format=json"
@@ -58,6 +59,16 @@ def test_the_schema_names_every_path_and_method(document):
         (f"{base}/suppressions/import", "post"),
         (f"{base}/suppressions/{{suppression_id}}", "get"),
         (f"{base}/suppressions/{{suppression_id}}", "delete"),
+        (f"{base}/webhooks/", "get"),
+        (f"{base}/webhooks/", "post"),
+        *((f"{base}/webhooks/{{webhook_id}}", method) for method in ("get", "patch", "delete")),
+        *(
+            (f"{base}/webhooks/{{webhook_id}}/{verb}", "post")
+            for verb in ("test", "rotate-secret", "enable", "disable", "redeliver")
+        ),
+        (f"{base}/webhooks/{{webhook_id}}/deliveries/", "get"),
+        (f"{base}/webhooks/{{webhook_id}}/deliveries/{{delivery_id}}", "get"),
+        (f"{base}/webhooks/{{webhook_id}}/deliveries/{{delivery_id}}/redeliver", "post"),
         (f"{base}/dispatcher/providers/", "get"),
         (f"{base}/dispatcher/providers/", "post"),
         (f"{base}/dispatcher/providers/{{account_id}}", "get"),
@@ -146,6 +157,9 @@ OPERATIONS = [
     "POST /api/v1.0/mails/{mail_id}/events/",
     "GET /api/v1.0/mails/{mail_id}/events/{event_id}",
     "GET /api/v1.0/events/",
+    "PATCH /api/v1.0/webhooks/{webhook_id}",
+    "GET /api/v1.0/webhooks/{webhook_id}/deliveries/",
+    "POST /api/v1.0/webhooks/{webhook_id}/redeliver",
     "GET /api/v1.0/dispatcher/providers/",
     "POST /api/v1.0/dispatcher/providers/",
     "GET /api/v1.0/dispatcher/providers/{account_id}",
@@ -176,7 +190,13 @@ def test_requests_made_from_the_schema_get_answers_that_match_it(label, mode, ol
     zeus = caller()
     mail = zeus.post(MAILS, HELLO).json()
     event = zeus.get(mail["events"]).json()["events"][0].rpartition("/")[2]
-    real = {"mail_id": mail["id"], "event_id": event, "account_id": str(olympus.account.pk)}
+    webhook = a_webhook(zeus.key)
+    real = {
+        "webhook_id": str(webhook.pk),
+        "mail_id": mail["id"],
+        "event_id": event,
+        "account_id": str(olympus.account.pk),
+    }
 
     with one_connection():
         (operation,) = (found.ok() for found in described().get_all_operations() if found.ok().label == label)

@@ -79,7 +79,9 @@ class AutoSchema(openapi.AutoSchema):
     def get_operation_id(self) -> str:  # noqa: D102
         default = "read_" + self.action if self.method == "GET" else self.action
         verb = self.view.verbs.get(self.action) or _VERBS.get(self.action, default)
-        return f"{verb}_{self.view.noun}{'s' if self.action == 'list' else ''}"
+        noun = self.view.noun
+        plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+        return f"{verb}_{plural if self.action == 'list' else noun}"
 
     def get_summary(self) -> str:  # noqa: D102
         return read_summary(type(self.view), self.action)[0]

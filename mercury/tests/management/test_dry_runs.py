@@ -18,6 +18,7 @@ from mails.suppression import entries
 from mails.suppression.rules import NewEntry
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.commandline import run
+from mails.tests.events.webhook_builders import a_webhook
 from mails.tests.files.builders import a_link, an_upload
 from mails.tests.routing.builders import a_rule
 from providers.accounts import registration, registry
@@ -30,6 +31,7 @@ LINK = "<link>"
 LIST = "<list>"
 RULE = "sandbox-only"
 FILE = "<file>"
+WEBHOOK = "<webhook>"
 # What is written after each command to have it do something; a new command needs its line here.
 EXAMPLES = {
     ("apikey", "create"): ["shop", "--sender", ZEUS],
@@ -79,6 +81,13 @@ EXAMPLES = {
     ("suppressions", "import"): [LIST],
     ("suppressions", "remove"): [HERA, "--scope", "olimpus.com"],
     ("sweep",): [],
+    ("webhooks", "add"): ["https://8.8.8.8/new", "--api-key", "till"],
+    ("webhooks", "disable"): [WEBHOOK],
+    ("webhooks", "enable"): [WEBHOOK],
+    ("webhooks", "redeliver"): [WEBHOOK, "--since", "1h"],
+    ("webhooks", "remove"): [WEBHOOK],
+    ("webhooks", "rotate-secret"): [WEBHOOK],
+    ("webhooks", "test"): [WEBHOOK],
 }
 
 
@@ -128,7 +137,7 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
         apply.apply_action(mail.pk, ActionRequest(action=Action.CANCEL, by=Actor.COMMAND))
     if form == ("resume",):
         pausing.pause_sending(QueueName.BULK, by=Actor.COMMAND)
-    names = {PREFIX: key.prefix, MAIL: str(mail.pk)}
+    names = {PREFIX: key.prefix, MAIL: str(mail.pk), WEBHOOK: str(a_webhook(key).pk)}
     if form[0] in {"replay", "streams"}:
         settings.MERCURY_ENVIRONMENT = {"EVENT_SINK_FILE": "file:///nowhere/events.jsonl"}
         EventSink.objects.create(name="file", position=0, created_at=timezone.now())
