@@ -278,6 +278,10 @@ def _quicken_heartbeat(heartbeat: Any) -> None:
     _replace(heartbeat, HEARTBEAT=0.5, HEARTBEAT_TRUST=2.0)
 
 
+def _claim_sooner(redis_streams: Any) -> None:
+    _replace(redis_streams, CLAIM_AFTER=3.0, CLAIM_EVERY=0.5)
+
+
 def _shorten_breaker_wait(breaker: Any) -> None:
     _replace(breaker, FIRST_WAIT=dt.timedelta(seconds=1))
 
@@ -308,6 +312,7 @@ PLANTS: dict[str, dict[str, Patch]] = {
     "hurry": {
         "mails.states": _shorten_silence,
         "mails.dispatch.heartbeat": _quicken_heartbeat,
+        "mails.submission_streams.sources.redis_streams": _claim_sooner,
         "providers.health.breaker": _shorten_breaker_wait,
     },
 }

@@ -180,16 +180,17 @@ class Clients:
     def _build_request(self, group: Sequence[PlannedMail]) -> tuple[str, str, dict[str, str]]:
         """Return path, body and headers."""
         if self._is_batch:
-            mails = [_build_mail(planned) | {"idempotency_key": planned.key} for planned in group]
+            mails = [build_mail(planned) | {"idempotency_key": planned.key} for planned in group]
             return "/api/v1.0/mails/batch", json.dumps(mails), self._headers
         (planned,) = group
-        return "/api/v1.0/mails/", json.dumps(_build_mail(planned)), self._headers | {"Idempotency-Key": planned.key}
+        return "/api/v1.0/mails/", json.dumps(build_mail(planned)), self._headers | {"Idempotency-Key": planned.key}
 
     def _note(self, status: str, began: float) -> None:
         self.answers.each.append(Answer(status, began, time.monotonic() - began))
 
 
-def _build_mail(planned: PlannedMail) -> dict[str, str]:
+def build_mail(planned: PlannedMail) -> dict[str, str]:
+    """Return the fields of the email."""
     return {
         "sender": "zeus@olimpus.com",
         "recipient": planned.recipient,

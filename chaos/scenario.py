@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 from chaos import records
-from chaos.clients import Clients, PlannedMail
+from chaos.clients import Answers, ClientRecord, Clients, PlannedMail
 from chaos.database import query
 from chaos.records import Records
 from chaos.testbed import Testbed
@@ -32,6 +33,13 @@ class Goal:
     holds: bool | None = None
 
 
+class Submitters(Protocol):
+    """Who submits the emails of a run, and what they were answered."""
+
+    client_records: list[ClientRecord]
+    answers: Answers
+
+
 @dataclass
 class Run:
     """One run of a scenario on a testbed. The subjects of its emails begin with `subjects`."""
@@ -42,7 +50,7 @@ class Run:
     short: bool = False  # the version for CI: fewer emails, and shorter failures
     subjects: str = field(default_factory=lambda: f"m{secrets.token_hex(4)}-")
     goals: list[Goal] = field(default_factory=list)
-    clients: Clients | None = None
+    clients: Submitters | None = None
     timeout: float = 120.0  # seconds for everything to finish
     send_at: str = ""  # of each email, as clients write it; empty: at once
 
@@ -64,7 +72,7 @@ class Run:
         if forgetful is None:
             forgetful = FORGETFUL_SHORT if self.short else FORGETFUL
         planned_mails = [self.plan_mail(number) for number in range(mails or self.mails)]
-        self.clients = Clients(
+        clients = self.clients = Clients(
             self.testbed.instance.port,
             self.testbed.instance.key,
             planned_mails,
@@ -73,15 +81,15 @@ class Run:
             forgetful=forgetful,
             batch=batch,
         )
-        self.clients.start()
+        clients.start()
         try:
-            yield self.clients
-            if not self.clients.join(PATIENCE):
+            yield clients
+            if not clients.join(PATIENCE):
                 raise TimeoutError(
-                    f"{len(self.clients.client_records)} of {len(planned_mails)} emails answered in {PATIENCE:.0f} s"
+                    f"{len(clients.client_records)} of {len(planned_mails)} emails answered in {PATIENCE:.0f} s"
                 )
         finally:
-            self.clients.stop()
+            clients.stop()
 
     def plan_mail(self, number: int) -> PlannedMail:
         """Return the submission of this number."""

@@ -21,6 +21,7 @@ ALL = {
         ("kill-workers", AT_LEAST_ONCE),
         ("kill-all", AT_MOST_ONCE),
         ("kill-when-due", AT_MOST_ONCE),
+        ("stream-intake", AT_LEAST_ONCE),
         ("sigterm", AT_LEAST_ONCE),
         ("frozen-worker", AT_LEAST_ONCE),
         ("one-account-hangs", AT_LEAST_ONCE),

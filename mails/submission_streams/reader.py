@@ -11,6 +11,7 @@ doubled; a dead letter may be written again. Where the fault is not the record's
 
 import time
 from collections.abc import Sequence
+from itertools import takewhile
 
 import structlog
 from django.db import Error
@@ -48,11 +49,18 @@ class _Group:
     """Records of one read, on their way."""
 
     def __init__(self, records: Sequence[StreamRecord]) -> None:
-        self.records = records
+        self.records = list(records)
         self.waiting = list(records)  # not yet accepted or rejected
         self.letters: list[DeadLetter] = []  # not yet in the dead letters
         self.accepted = self.rejected = 0
         self.rejection = ""
+
+    def take_finished(self) -> list[StreamRecord]:
+        """Return, once, the records before the first one that waits. Those behind it are finished later."""
+        waiting = {record.position for record in self.waiting}
+        finished = list(takewhile(lambda record: record.position not in waiting, self.records))
+        self.records = self.records[len(finished) :]
+        return finished
 
 
 class StreamReader:
@@ -110,17 +118,24 @@ class StreamReader:
         if group.letters:
             source.reject(group.letters)
             group.letters = []
+        finished = group.take_finished()
+        if finished:
+            self._finish(source, group, finished)
         if later is not None:
-            self._state.note_failure(f"{later.reason} {len(group.waiting):,} of {len(group.records):,} records wait.")
-            return Pass(wait=min(later.seconds, AT_MOST))
-        source.acknowledge(group.records)
+            waiting = "1 record waits" if len(group.waiting) == 1 else f"{len(group.waiting):,} records wait"
+            self._state.note_failure(f"{later.reason} {waiting}, and those behind.")
+            return Pass(records=len(finished), wait=min(later.seconds, AT_MOST))
         self._group = None
         self._state.note_working()
-        self._state.note_finished(
-            consumed=len(group.records), accepted=group.accepted, rejected=group.rejected, rejection=group.rejection
-        )
         self._measure(source)
-        return Pass(records=len(group.records))
+        return Pass(records=len(finished))
+
+    def _finish(self, source: Source, group: _Group, finished: Sequence[StreamRecord]) -> None:
+        source.acknowledge(finished)
+        self._state.note_finished(
+            consumed=len(finished), accepted=group.accepted, rejected=group.rejected, rejection=group.rejection
+        )
+        group.accepted = group.rejected = 0
 
     def _find_key(self) -> ApiKey | None:
         """Return the key as which emails are accepted; None, and a note of the reason, if it is not usable."""

@@ -30,7 +30,7 @@ class Source(Protocol):
         """Return the next records, in order; none if there is none within about a second. Raises SourceUnavailable."""
 
     def acknowledge(self, records: Sequence[StreamRecord]) -> None:
-        """Remember that these records, all of one read, are finished. Raises SourceUnavailable."""
+        """Remember that these records, the first ones of a read, are finished. Raises SourceUnavailable."""
 
     def reject(self, letters: Sequence[DeadLetter]) -> None:
         """Append records to the dead letters, and return once the stream has confirmed them. Raises SourceUnavailable."""
