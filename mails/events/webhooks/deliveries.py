@@ -24,7 +24,7 @@ from mercury.lib.database import database_clock, recordset
 
 log = structlog.get_logger(__name__)
 
-LEASE = dt.timedelta(seconds=60)  # longer than a turn and the longest request together
+LEASE = dt.timedelta(seconds=15)  # renewed every few seconds: others go on so soon after a crash
 DUE_AT_ONCE = 100  # deliveries that a claim looks at
 CHAIN_AT_ONCE = 50  # deliveries of one email that a claim returns
 FRESH = dt.timedelta(seconds=5)  # so often the last success of a webhook that works is written
@@ -88,6 +88,11 @@ def acquire(process: str, most: int) -> list[uuid.UUID]:
     found = Webhook.objects.filter(build_active(now), free, rested, Exists(due))
     ids = list(found.order_by(F("leased_until").asc(nulls_first=True), "pk").values_list("pk", flat=True)[:most])
     return [pk for pk in ids if Webhook.objects.filter(free, pk=pk).update(leader=process, leased_until=now + LEASE)]
+
+
+def renew(process: str) -> None:
+    """Prolong all leases of this process."""
+    Webhook.objects.filter(leader=process).update(leased_until=database_clock.now() + LEASE)
 
 
 def release(webhook_id: uuid.UUID, process: str) -> None:

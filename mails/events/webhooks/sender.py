@@ -37,7 +37,8 @@ AT_ONCE = 20  # webhooks that one look takes: others may have the next
 MOST_WEBHOOKS = 400  # that a process serves at once
 SLOTS = 10  # requests in progress for one webhook …
 ALL_SLOTS = 400  # … and for all together, but one for each webhook
-TURN = 30.0  # seconds; with the longest request, less than a lease
+TURN = 30.0  # seconds
+RENEW_EVERY = 4.0  # seconds: several times within a lease
 CONNECT_TIMEOUT = 10.0  # seconds
 RETRY_AFTER = 1.0  # seconds after an error of the database
 GRACE = 3.0  # seconds that a stop waits for requests in progress
@@ -192,6 +193,7 @@ class Sender:
         self._turns: dict[uuid.UUID, tuple[Turn, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
         self._is_stopping = False
+        self._renewed_at = 0.0  # by the loop's clock
 
     def wake(self) -> None:
         """Look for something to send now. For any thread."""
@@ -207,6 +209,7 @@ class Sender:
         try:
             while not self._is_stopping:
                 self._wake.clear()
+                await self._renew()
                 await self._look()
                 try:
                     async with asyncio.timeout(LOOK_EVERY):
@@ -223,6 +226,18 @@ class Sender:
                 await asyncio.gather(*(task for _, task in self._turns.values()))
         finally:
             await self._end()
+
+    async def _renew(self) -> None:
+        """Keep the leases of the turns in progress. Without them others begin: then events are repeated, still in order."""
+        if not self._turns or self._loop.time() - self._renewed_at < RENEW_EVERY:
+            return
+        self._renewed_at = self._loop.time()
+        try:
+            await self._database.run(deliveries.renew, self._process)
+        except Error as error:
+            if not is_temporary(error):
+                raise
+            log.warning("webhook_leases_not_renewed", error=classify(error))
 
     async def _look(self) -> int:
         """Begin turns of webhooks that have something to send, and return how many."""

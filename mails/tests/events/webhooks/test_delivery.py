@@ -247,6 +247,23 @@ def test_two_processes_share_the_webhooks_and_neither_sends_twice():
     assert not Webhook.objects.exclude(leader="").exists()
 
 
+def test_a_process_keeps_its_leases_and_no_others(django_assert_num_queries):
+    clients = [a_client(f"client-{number}") for number in range(2)]
+    mine, other = [a_webhook(client, "http://127.0.0.1:1/") for client in clients]
+    soon = database_clock.now() + dt.timedelta(seconds=1)
+    Webhook.objects.filter(pk=mine.pk).update(leader="a", leased_until=soon)
+    Webhook.objects.filter(pk=other.pk).update(leader="b", leased_until=soon)
+
+    with django_assert_num_queries(1):
+        deliveries.renew("a")
+
+    mine.refresh_from_db()
+    other.refresh_from_db()
+    assert mine.leased_until is not None
+    assert mine.leased_until > soon
+    assert other.leased_until == soon
+
+
 # What is sent
 
 
