@@ -61,6 +61,7 @@ ORDER = (
     "intake_behind",
     "sink_behind",
     "sink_rejected",
+    "webhooks_behind",
     "webhook_disabled",
     "webhook_failing",
     "figures_late",
@@ -93,7 +94,7 @@ def find_alerts(status: SystemStatus) -> list[Alert]:
         *_check_expired(status),
         *submission_stream_alerts.find_submission_stream_alerts(status.submission_streams, status.at),
         *sink_alerts.find_sink_alerts(status.sinks),
-        *webhook_alerts.find_webhook_alerts(status.webhooks),
+        *webhook_alerts.find_webhook_alerts(status.webhooks, status.webhook_lag),
     ]
     return sorted(found, key=lambda alert: (alert.tone != "bad", ORDER.index(alert.code)))
 

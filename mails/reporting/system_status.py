@@ -157,6 +157,7 @@ class SystemStatus:
     failures: RecentFailures = recent_failures.NO_RECENT_FAILURES
     sinks: Sequence[SinkStatus] = ()
     webhooks: Sequence[TroubledWebhook] = ()
+    webhook_lag: float | None = None  # seconds that the first event has waited for webhooks; None without any
     submission_streams: Sequence[SubmissionStreamStatus] = ()
 
     @property
@@ -211,6 +212,7 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         failures=recent_failures.read_recent_failures(now, recent),
         sinks=sink_status.list_sinks(now),
         webhooks=webhook_status.list_troubled(now),
+        webhook_lag=webhook_status.measure_lag(now),
         submission_streams=submission_stream_status.list_submission_streams(now),
     )
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Min, Q
 
-from mails.models import Webhook
+from mails.models import DeliveryStatus, Event, Webhook, WebhookDelivery
 from mails.models.webhook import BY_MERCURY
-from mercury.lib.database import recordset
+from mercury.lib.database import database_clock, recordset
 from mercury.lib.database.recordset import as_time, as_uuid
 
 RECENT = 200  # last deliveries of which the shares are
@@ -96,3 +96,25 @@ def list_troubled(now: dt.datetime) -> list[TroubledWebhook]:
         )
         for row in rows.order_by("failing_since", "pk")[:LISTED_AT_MOST]
     ]
+
+
+def measure_lag(now: dt.datetime) -> float | None:
+    """Return for how many seconds the first event has waited that a webhook could have had; None if there is no webhook.
+
+    Webhooks that are disabled or failing do not count: that their events wait is as it should be. One query where there
+    is no webhook, else three.
+    """
+    valid = Q(api_key__expires_at=None) | Q(api_key__expires_at__gt=now)
+    active = Webhook.objects.filter(valid, disabled_at=None, api_key__revoked_at=None)
+    position = active.aggregate(first=Min("position"))["first"]
+    if position is None:
+        return None
+    event = Event.objects.filter(pk__gt=position).order_by("pk").values_list("created_at", flat=True).first()
+    healthy = active.filter(failing_since=None)
+    waiting = WebhookDelivery.objects.filter(status=DeliveryStatus.WAITING, attempts=0, webhook__in=healthy)
+    due = waiting.aggregate(first=Min("next_attempt_at"))["first"]
+    moments: list[dt.datetime] = [
+        *([database_clock.from_ns(event)] if event is not None else []),
+        *([due] if due is not None else []),
+    ]
+    return max([0.0, *((now - moment).total_seconds() for moment in moments)])

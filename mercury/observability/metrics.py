@@ -165,6 +165,11 @@ def build_gauges(found: SystemStatus) -> Iterable[Metric]:
     yield from _build_quota_gauges(found)
     yield _build_alert_gauges(found)
     yield from _build_stream_metrics(found)
+    yield _build_gauge(
+        "mercury_webhook_lag_seconds",
+        "How long the first event has waited for a webhook that works; absent without any.",
+        found.webhook_lag,
+    )
     held = asdict(found.held)
     yield _build_labelled_gauge("mercury_held_mails", "Emails on hold.", "reason", held)
     enabled = {account.name: account.enabled for account in found.accounts}

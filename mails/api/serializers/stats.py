@@ -338,6 +338,7 @@ class SystemStatusSerializer(DataclassSerializer):
             "failures": "Recent failures.",
             "sinks": "Sinks of events.",
             "webhooks": "Webhooks that need a person: disabled by Mercury, or failing for an hour. 20 at most.",
+            "webhook_lag": "Seconds that the first event has waited for a webhook that works; null without any.",
             "submission_streams": "Streams that emails are accepted from.",
         }
 

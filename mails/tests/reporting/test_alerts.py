@@ -167,6 +167,7 @@ INTAKE = SubmissionStreamStatus(
 )
 FAILING = replace(INTAKE, state="failing", error="no broker", failing_since=NOON - dt.timedelta(seconds=61))
 CASES = [
+    ({"webhook_lag": 301.0}, "webhooks_behind", ""),
     ({"webhooks": [WEBHOOK]}, "webhook_failing", "16"),
     ({"webhooks": [replace(WEBHOOK, disabled_at=NOON)]}, "webhook_disabled", "16"),
     ({"submission_streams": [replace(FAILING, state="no key", error="It is revoked.")]}, "intake_no_key", "shop"),

@@ -13,7 +13,7 @@ from mails.events.webhooks.urls import UrlNotAllowed, check_url
 from mails.models import Webhook, WebhookDelivery
 from mails.reporting import webhook_status
 from mails.tests.builders import a_mail
-from mails.tests.events.webhooks.support import OK, Receiver, a_client, a_webhook, deliver, numbers, reply
+from mails.tests.events.webhooks.support import OK, Receiver, a_client, a_webhook, deliver, fan_out_all, numbers, reply
 from mercury.lib.audit.models import AuditEntry
 from mercury.lib.database import database_clock
 
@@ -180,3 +180,27 @@ def test_a_public_name_is_accepted_and_a_name_of_a_private_address_is_not(monkey
     check_url("https://hera.example:8443/in?token=1")
     with pytest.raises(UrlNotAllowed):
         check_url("https://hades.example/")
+
+
+def test_the_lag_is_the_age_of_the_first_event_that_a_working_webhook_lacks(django_assert_num_queries):
+    receiver, zeus = Receiver(), a_client()
+    now = database_clock.now()
+    with django_assert_num_queries(1):
+        assert webhook_status.measure_lag(now) is None
+    webhook = a_webhook(zeus, receiver.url())
+    assert webhook_status.measure_lag(now) == 0.0
+    a_mail(zeus)
+    later = database_clock.now() + dt.timedelta(hours=1)
+
+    def measure() -> float:
+        return webhook_status.measure_lag(later) or 0.0
+
+    assert 3590 < measure() < 3660  # not yet written
+    fan_out_all()
+    assert 3590 < measure() < 3660  # not yet sent
+    deliver(receiver)
+    assert measure() == 0.0
+    a_mail(zeus)
+    fan_out_all()
+    Webhook.objects.filter(pk=webhook.pk).update(failing_since=now)
+    assert measure() == 0.0
