@@ -272,16 +272,28 @@ def check_secrets(**_: Any) -> list[CheckMessage]:
     try:
         stored = apps.get_model("providers", "Account")._default_manager.exclude(secret_options="").order_by("name")
         old = [name for name, token in stored.values_list("name", "secret_options") if not encryption.is_current(token)]
+        webhooks = apps.get_model("mails", "Webhook")._default_manager.values_list("secret", "previous_secret")
+        late = sum(not encryption.is_current(token) for tokens in webhooks for token in tokens if token)
     except DatabaseError:
         return []  # `check_database` reports it
+    found: list[CheckMessage] = []
+    if late:
+        found.append(
+            Warning(
+                f"Secrets of webhooks are encrypted with an older key: {late:,}.",
+                hint="Keep that key in MERCURY_ENCRYPTION_KEYS: a worker encrypts them with the newest one within 10 minutes.",
+                id="mercury.W013",
+            )
+        )
     if not old:
-        return []
+        return found
     return [
+        *found,
         Warning(
             f"The stored secrets of these accounts are encrypted with an older key: {', '.join(old)}.",
             hint="Encrypt them with the newest key: manage.py providers encrypt.",
             id="mercury.W011",
-        )
+        ),
     ]
 
 

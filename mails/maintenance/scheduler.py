@@ -25,6 +25,7 @@ from mails.maintenance import (
     rule_matching,
     sweeper,
     unused_files,
+    webhook_secrets,
 )
 from mails.maintenance.periodic_thread import Beat, PeriodicThread
 from mails.reporting import rollups
@@ -58,6 +59,7 @@ class Scheduler:
             expired_suppressions.TASK: self._remove_expired_suppressions,
             unused_files.TASK: self._remove_unused_files,
             rule_matching.TASK: self._match_rules_again,
+            webhook_secrets.TASK: self._encrypt_webhook_secrets,
         }
         self._threads = (
             PeriodicThread("mercury-sweeper", lambda beat: run_tasks({sweeper.TASK: self._recover_and_expire}, beat)),
@@ -134,6 +136,10 @@ class Scheduler:
     def _remove_unused_files(self, beat: Beat) -> None:
         if leadership.acquire(unused_files.TASK, beat.worker):
             unused_files.remove(seconds=SLICE)
+
+    def _encrypt_webhook_secrets(self, beat: Beat) -> None:
+        if leadership.begin_run(webhook_secrets.TASK, beat.worker, every=webhook_secrets.EVERY):
+            webhook_secrets.encrypt_again()
 
     def _match_rules_again(self, beat: Beat) -> None:
         """Match emails on their way with routing rules that changed."""

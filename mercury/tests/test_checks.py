@@ -8,7 +8,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection
 from django.utils import timezone
 
+from mails.events.webhooks import operations as webhooks
+from mails.maintenance import webhook_secrets
 from mails.models import Worker
+from mails.tests.callers import caller
 from mercury import checks
 from providers.accounts import registration, secrets
 from providers.models import Account
@@ -321,6 +324,20 @@ def test_secrets_that_need_an_older_key_are_named(settings):
     secrets.encrypt_all_again(by="zeus")
 
     assert "olympus" in warning.msg
+    assert checks.check_secrets() == []
+
+
+@pytest.mark.django_db
+def test_secrets_of_webhooks_that_need_an_older_key_are_counted(settings):
+    settings.MERCURY_ENCRYPTION_KEYS = []
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
+    webhooks.create(caller().key, url="http://127.0.0.1/", by="user:zeus")
+    settings.MERCURY_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    [warning] = checks.check_secrets()
+
+    webhook_secrets.encrypt_again()
+
+    assert warning.id == "mercury.W013"
     assert checks.check_secrets() == []
 
 
