@@ -1,4 +1,4 @@
-"""Event streams for operators: how far each is, what it refused, how to read it; pause and resume."""
+"""Streams for operators: how far each is, what it refused, how to read it; pause and resume of event streams."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from mails.events import steering
 from mails.events.sinks.config import PREFIX, SinkConfig, load_sinks
 from mails.models import RejectedRecord
 from mails.reporting.sink_status import SinkStatus, list_sinks
+from mails.reporting.submission_stream_status import SubmissionStreamStatus, list_submission_streams
 from mercury.lib.audit import log as audit
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_duration
@@ -31,6 +32,12 @@ _BADGES = {
     "failing": ("bad", "cross", "Failing"),
     "stopped": ("bad", "ban", "No relay"),
     "new": ("neutral", "clock", "Not used yet"),
+}
+_INTAKE = {
+    "reading": ("ok", "tick", "Reading"),
+    "failing": ("bad", "cross", "Failing"),
+    "no key": ("bad", "ban", "No usable key"),
+    "stopped": ("bad", "ban", "Not read"),
 }
 _HELP = {
     "publishing": "Events are published as they are recorded.",
@@ -178,9 +185,14 @@ def _describe_effect(sink: SinkStatus, verb: str) -> list[str]:
 
 
 def _describe_all() -> dict[str, Any]:
-    rows = _list_rows()
-    digest = hashlib.sha256(repr([(row.name, row.mark) for row in rows]).encode()).hexdigest()[:16]
-    return {"rows": rows, "summary": _summarize(rows), "digest": digest}
+    rows, intake = _list_rows(), list_submission_streams(database_clock.now())
+    marks = [
+        *((row.name, row.mark) for row in rows),
+        *((item.name, item.state, item.lag, item.consumed) for item in intake),
+    ]
+    digest = hashlib.sha256(repr(marks).encode()).hexdigest()[:16]
+    described = [(stream, dict(zip(("tone", "icon", "word"), _INTAKE[stream.state], strict=True))) for stream in intake]
+    return {"rows": rows, "intake": described, "summary": _summarize(rows, intake), "digest": digest}
 
 
 def _list_rows() -> list[StreamRow]:
@@ -198,8 +210,11 @@ def _find(name: str) -> StreamRow:
     return row
 
 
-def _summarize(rows: Sequence[StreamRow]) -> str:
+def _summarize(rows: Sequence[StreamRow], intake: Sequence[SubmissionStreamStatus]) -> str:
     """Return the answer before the numbers."""
+    unread = [stream.name for stream in intake if stream.state != "reading"]
+    if unread:
+        return f"No emails are accepted from {' and '.join(unread)} now. Their records wait in the stream."
     bad = [row.name for row in rows if row.state in ("failing", "stopped")]
     if bad:
         return f"No events reach {' and '.join(bad)} now. They wait, and no email is affected."
@@ -207,6 +222,8 @@ def _summarize(rows: Sequence[StreamRow]) -> str:
     if paused:
         return f"Paused: {', '.join(paused)}. The events wait."
     used = [row for row in rows if row.sink]
+    if not rows and intake:
+        return "Every stream is read."
     if not used:
         return "No event has been published yet." if rows else ""
     return "Every event is published as it is recorded." if len(used) == len(rows) else "The streams in use work."

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db import connection
-from django.db.models import Min, Q
+from django.db.models import Count, Min, Q
 
 from mails.models import DeliveryStatus, Event, Webhook, WebhookDelivery
 from mails.models.webhook import BY_MERCURY
@@ -15,6 +15,7 @@ from mercury.lib.database.recordset import as_time, as_uuid
 
 RECENT = 200  # last deliveries of which the shares are
 COUNTED_AT_MOST = 10_000  # waiting deliveries
+ALL_COUNTED_AT_MOST = 100_000  # waiting deliveries of all webhooks
 LISTED_AT_MOST = 20  # webhooks that need a person
 LONG_FAILING = dt.timedelta(hours=1)
 
@@ -118,3 +119,19 @@ def measure_lag(now: dt.datetime) -> float | None:
         *([due] if due is not None else []),
     ]
     return max([0.0, *((now - moment).total_seconds() for moment in moments)])
+
+
+def count_by_state() -> dict[str, int]:
+    """Return how many webhooks are in each state; those of revoked keys do not count. One query."""
+    rows = Webhook.objects.filter(api_key__revoked_at=None)
+    active = Q(disabled_at=None, failing_since=None)
+    return rows.aggregate(
+        active=Count("pk", filter=active),
+        failing=Count("pk", filter=Q(disabled_at=None, failing_since__isnull=False)),
+        disabled=Count("pk", filter=Q(disabled_at__isnull=False)),
+    )
+
+
+def count_waiting() -> int:
+    """Return how many deliveries of all webhooks wait, ALL_COUNTED_AT_MOST at most."""
+    return WebhookDelivery.objects.filter(status=DeliveryStatus.WAITING).order_by()[:ALL_COUNTED_AT_MOST].count()

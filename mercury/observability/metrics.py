@@ -23,12 +23,12 @@ from mails.lifecycle.counters import CounterKey, CounterSum
 from mails.models import ApiKey
 from mails.queues import QueueName
 from mails.reporting import alerts, statistics, system_status
-from mails.reporting.sink_status import SinkStatus
 from mails.reporting.system_status import SystemStatus
 from mails.states import WORKER_SILENCE, AttemptState, Counted, Ending
 from mercury.lib import histogram
 from mercury.lib.rest import problems
 from mercury.lib.rest.problems import Problem
+from mercury.observability import stream_metrics
 from providers.models import BreakerState
 from providers.outcomes import FailureClass
 
@@ -164,7 +164,8 @@ def build_gauges(found: SystemStatus) -> Iterable[Metric]:
     yield _build_breaker_gauges(found)
     yield from _build_quota_gauges(found)
     yield _build_alert_gauges(found)
-    yield from _build_stream_metrics(found)
+    yield from stream_metrics.build_stream_metrics(found)
+    yield from stream_metrics.build_webhook_metrics()
     yield _build_gauge(
         "mercury_webhook_lag_seconds",
         "How long the first event has waited for a webhook that works; absent without any.",
@@ -255,35 +256,6 @@ def _build_quota_gauges(found: SystemStatus) -> Iterable[Metric]:
     yield _build_labelled_gauge(
         "mercury_out_of_quota", "1 while the account sends nothing because of a quota.", "provider", out
     )
-
-
-def _build_stream_metrics(found: SystemStatus) -> Iterable[Metric]:
-    """Return what each event stream lacks, has and refused; without samples where there is no stream."""
-    sinks = {sink.name: sink for sink in found.sinks}
-    published = CounterMetricFamily(
-        "mercury_stream_published_events", "Events published since the stream was first used.", labels=("stream",)
-    )
-    for name, sink in sinks.items():
-        published.add_metric((name,), sink.published)
-    yield published
-    gauges: tuple[tuple[str, str, Callable[[SinkStatus], float]], ...] = (
-        ("mercury_stream_backlog_events", "Events that are not published yet.", lambda sink: sink.backlog),
-        ("mercury_stream_oldest_seconds", "Age of the first of them.", lambda sink: sink.oldest or 0.0),
-        (
-            "mercury_stream_refused_events",
-            "Events refused for good, until the list is cleared.",
-            lambda sink: sink.rejected,
-        ),
-        (
-            "mercury_stream_failing",
-            "1 while it should be published to and is not.",
-            lambda sink: sink.state in {"failing", "stopped"},
-        ),
-        ("mercury_stream_paused", "1 while it is paused.", lambda sink: sink.state == "paused"),
-    )
-    for name, text, read in gauges:
-        values = {stream: read(sink) for stream, sink in sinks.items()}
-        yield _build_labelled_gauge(name, text, "stream", values)
 
 
 def _build_alert_gauges(found: SystemStatus) -> Metric:

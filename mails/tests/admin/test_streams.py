@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission, User
 
 from mails.admin.stream_snippets import build_snippet
 from mails.events.sinks.config import parse_sink
-from mails.models import Event, EventSink, RejectedRecord
+from mails.models import Event, EventSink, RejectedRecord, SubmissionStream
 from mails.tests.builders import a_mail
 from mails.tests.people import browser_of, hermes
 from mercury.lib.audit.models import AuditEntry
@@ -143,3 +143,18 @@ def test_the_program_that_reads_a_stream_names_its_target_and_no_secret(variable
     assert "zeus" not in program
     assert config.address.get("path", "mail-events") in program
     assert ("_PASSWORD" in program) == (variable in ("EVENT_SINK_REDIS", "EVENT_SINK_KAFKA"))
+
+
+def test_streams_that_emails_are_accepted_from_are_shown_with_why_nothing_is(browser):
+    now = database_clock.now()
+    values = {"target": "topic orders", "key_prefix": "zeus", "created_at": now, "rate_since": now, "seen_at": now}
+    SubmissionStream.objects.create(name="orders", lag=1234, accepted=7, last_rejection="no recipient", **values)
+    reading = browser.get(PAGE).text
+    SubmissionStream.objects.update(last_error="no broker answers", failing_since=now)
+
+    assert "Every stream is read." in reading
+    for shown in ("orders", "topic orders", "Reading", "1234", "last dead letter: no recipient"):
+        assert shown in reading
+    failing = browser.get(PAGE).text
+    assert "No emails are accepted from orders now." in failing
+    assert "no broker answers" in failing

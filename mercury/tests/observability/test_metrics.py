@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mails import pauses
 from mails.access import rate_limits
-from mails.models import Event, EventSink, Worker
+from mails.models import Event, EventSink, SubmissionStream, Webhook, WebhookDelivery, Worker
 from mails.queues import QueueName
 from mails.reporting import rollups
 from mails.tests.builders import a_mail, dispatch
@@ -141,6 +141,24 @@ def test_event_streams_say_what_they_have_and_lack(scrape):
     assert samples(found["mercury_stream_failing"]) == {("kafka",): 1}
     assert samples(found["mercury_stream_paused"]) == {("kafka",): 0}
     assert 0 <= samples(found["mercury_stream_oldest_seconds"])["kafka",] < 60
+
+
+def test_streams_of_submissions_and_webhooks_say_what_waits(scrape):
+    now = database_clock.now()
+    values = {"target": "topic mails", "key_prefix": "zeus", "created_at": now, "rate_since": now}
+    SubmissionStream.objects.create(name="orders", accepted=5, rejected=1, lag=3, seen_at=now, **values)
+    SubmissionStream.objects.create(name="old", **values)
+    webhook = Webhook.objects.create(api_key=caller().key, url="https://a.example", position=0, created_at=now)
+    WebhookDelivery.objects.create(webhook=webhook, event_id=1, created_at=now, next_attempt_at=now)
+
+    found = scrape()
+
+    assert samples(found["mercury_intake_accepted_mails"]) == {("orders",): 5, ("old",): 0}
+    assert samples(found["mercury_intake_rejected_records"])["orders",] == 1
+    assert samples(found["mercury_intake_waiting_records"]) == {("orders",): 3}
+    assert samples(found["mercury_intake_failing"]) == {("orders",): 0, ("old",): 1}
+    assert samples(found["mercury_webhooks"]) == {("active",): 1, ("failing",): 0, ("disabled",): 0}
+    assert samples(found["mercury_webhook_waiting_deliveries"]) == {(): 1}
 
 
 def test_names_and_units_follow_the_conventions(scrape, olympus):
