@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import structlog
 from django.apps import apps
 from django.conf import settings as django_settings
+from django.core.management.color import no_style
+from django.db import connection
 from django.db.backends.postgresql.base import DatabaseOperations as PostgresqlOperations
 from django.db.backends.sqlite3.base import DatabaseOperations as SqliteOperations  # operations needs base first
 from django.test import TransactionTestCase
@@ -50,6 +53,24 @@ def _flush_postgresql(self: Any, style: Any, tables: list[str], **options: Any) 
 _sqlite_flush = SqliteOperations.sql_flush
 SqliteOperations.sql_flush = _flush_sqlite  # type: ignore[method-assign]
 PostgresqlOperations.sql_flush = _flush_postgresql  # type: ignore[method-assign]
+
+
+@cache
+def _list_tables() -> list[str]:
+    """Return the tables that tests fill: all but those of content types and permissions, which belong to the schema."""
+    tables = connection.introspection.django_table_names(only_existing=True, include_views=False)
+    return [table for table in tables if table not in {"django_content_type", "auth_permission"}]
+
+
+def _empty_tables(self: TransactionTestCase) -> None:
+    """Empty the tables after a test that has committed.
+
+    Django's own way runs `manage.py flush`, which deletes content types and permissions too, and makes all of them again.
+    """
+    connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), _list_tables()))
+
+
+TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[attr-defined]
 
 
 class OneByOneScheduling(LoadScopeScheduling):
