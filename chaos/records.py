@@ -117,7 +117,7 @@ def read_mails(database_url: str, subjects: str) -> dict[str, MailOnRecord]:
         f"SELECT mail_id, id, event, created_at, created_by FROM mails_event WHERE mail_id IN {ours} ORDER BY id",
         like,
     ):
-        events[_format_id(mail_id)].append(EventOnRecord(*event))
+        events[format_id(mail_id)].append(EventOnRecord(*event))
     for mail_id, number, account, state, reason_code, opened, closed in query(
         database_url,
         "SELECT mail_id, number, account, state, reason_code, opened_at, closed_at FROM mails_attempt"
@@ -125,7 +125,7 @@ def read_mails(database_url: str, subjects: str) -> dict[str, MailOnRecord]:
         like,
     ):
         closed_ns = convert_to_ns(closed) if closed else None
-        attempts[_format_id(mail_id)].append(
+        attempts[format_id(mail_id)].append(
             AttemptOnRecord(number, account, state, reason_code, convert_to_ns(opened), closed_ns)
         )
     rows = query(
@@ -135,16 +135,16 @@ def read_mails(database_url: str, subjects: str) -> dict[str, MailOnRecord]:
         like,
     )
     return {
-        _format_id(mail_id): MailOnRecord(
-            _format_id(mail_id),
+        format_id(mail_id): MailOnRecord(
+            format_id(mail_id),
             subject,
             key,
             status,
             reason_code,
             bool(leased),
             bool(due),
-            tuple(events[_format_id(mail_id)]),
-            tuple(attempts[_format_id(mail_id)]),
+            tuple(events[format_id(mail_id)]),
+            tuple(attempts[format_id(mail_id)]),
         )
         for mail_id, subject, key, status, reason_code, leased, due in rows
     }
@@ -163,7 +163,7 @@ def _ask_status(testbed: Testbed, mail_id: str) -> str:
         raise
 
 
-def _format_id(value: Any) -> str:
+def format_id(value: Any) -> str:
     """Return a UUID as the API writes it; SQLite holds it as 32 hexadecimal digits."""
     text = str(value).replace("-", "")
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -13,6 +13,7 @@ import redis
 
 from chaos.clients import Answers, ClientRecord, PlannedMail, build_mail
 from chaos.database import query
+from chaos.records import format_id
 from chaos.scenario import Run, Scenario
 from chaos.servers import Redis
 
@@ -136,7 +137,7 @@ def _find_records(run: Run) -> list[ClientRecord]:
     rows = query(
         run.testbed.database_url, "SELECT subject, id FROM mails_mail WHERE subject LIKE ?", f"{run.subjects}%"
     )
-    ids = {subject: str(mail_id) for subject, mail_id in rows}
+    ids = {subject: format_id(mail_id) for subject, mail_id in rows}
     return [ClientRecord(planned, 202, ids.get(planned.subject, ""), 0, 0, 1) for planned in producer.planned]
 
 
