@@ -45,11 +45,15 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let at most half of the threads wait long for the database, or for uploads, so that the others can answer."""
+    """Let at most half of the threads wait long for the database, for uploads, or for slow clients: the others answer."""
+    from threading import BoundedSemaphore  # noqa: PLC0415
+
+    from mercury import slow_clients  # noqa: PLC0415
     from mercury.lib.database import database_bounds  # noqa: PLC0415
     from mercury.lib.rest import upload_slots  # noqa: PLC0415
 
     database_bounds.waits.most = upload_slots.most = max(1, worker.cfg.threads // 2)
+    slow_clients.patience = BoundedSemaphore(upload_slots.most)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

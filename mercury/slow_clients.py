@@ -1,7 +1,8 @@
 """Clients that send slowly, or stop: what they may cost a web process. A few hundred bytes must not keep a thread.
 
 A request waits in the kernel, which costs nothing, until its head is there; outside the API its body as well if it is
-small: so a thread begins with what needs no more waiting, or with a client that a key or a session has let in.
+small: so a thread begins with what needs no more waiting, or with a client that a key or a session has let in. Of those that are
+slow then, half of the threads wait at once; one more is given up.
 """
 
 import re
@@ -9,6 +10,7 @@ import socket
 import struct
 from fcntl import ioctl
 from termios import FIONREAD
+from threading import BoundedSemaphore
 from time import monotonic
 from typing import Any
 
@@ -18,12 +20,18 @@ from gunicorn.http.unreader import SocketUnreader
 ARRIVAL_SECONDS = 10.0  # for what a request waits for in the kernel
 PAUSE_SECONDS = 20.0  # between two bytes of a body
 SLOWEST = 1000  # bytes a second of a body, on average
+QUICK_SECONDS = 1.0  # for a body: after that its client is slow
+GRACE_SECONDS = 0.05  # for what is on its way, after that
 REST_SECONDS = 0.2  # for the rest of a body that nobody reads
 UNREAD_SECONDS = 60  # that a client may leave an answer unread
 SEEN = 8192  # bytes of a request's head that are looked at
 SMALL = 64 * 1024  # bytes of a body that waits in the kernel
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 32 * 1024 * 1024  # more than an email has: its client reads why it was refused
+
+patience = BoundedSemaphore(
+    4
+)  # threads of this process that wait for slow clients; the web server sets half of its threads
 
 _API = re.compile(rb"[A-Z]+ /api/")  # looks at the key before the body
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
@@ -68,10 +76,18 @@ def limit_answers(sock: socket.socket) -> None:
 class TimedReader(SocketUnreader):  # type: ignore[misc]
     """Reads a connection, and gives up one that is too slow: as ended within a head, as TimeoutError within a body."""
 
+    in_body, _is_patient = False, False
+
     def begin(self) -> None:
         """Begin a request."""
         self.in_body = False
         self._received, self._began = 0, monotonic()
+
+    def end(self) -> None:
+        """End a request: the thread has waited for its client."""
+        if self._is_patient:
+            self._is_patient = False
+            self._lent.release()
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """Return the next bytes. Raises NoMoreData or TimeoutError."""
@@ -79,8 +95,7 @@ class TimedReader(SocketUnreader):  # type: ignore[misc]
         try:
             if seconds <= 0:
                 raise TimeoutError("the client is too slow")
-            self.sock.settimeout(min(seconds, set_before or PAUSE_SECONDS))
-            chunk: bytes = super().chunk(size_hint)
+            chunk = self._wait(size_hint, min(seconds, set_before or PAUSE_SECONDS))
         except TimeoutError:
             if self.in_body:
                 raise
@@ -89,6 +104,26 @@ class TimedReader(SocketUnreader):  # type: ignore[misc]
             self.sock.settimeout(set_before)
         self._received += len(chunk)
         return chunk
+
+    def _wait(self, size_hint: int | None, seconds: float) -> bytes:
+        """Return the next bytes. A body that takes longer than QUICK_SECONDS needs one of the threads that may wait."""
+        quick = seconds
+        if self.in_body and not self._is_patient:
+            quick = min(seconds, max(GRACE_SECONDS, QUICK_SECONDS - (monotonic() - self._began)))
+        self.sock.settimeout(quick)
+        try:
+            chunk: bytes = super().chunk(size_hint)
+        except TimeoutError:
+            if quick == seconds or not self._become_patient():
+                raise
+            self.sock.settimeout(seconds - quick)
+            chunk = super().chunk(size_hint)
+        return chunk
+
+    def _become_patient(self) -> bool:
+        self._lent = patience
+        self._is_patient = self._lent.acquire(blocking=False)
+        return self._is_patient
 
     def _count_seconds(self) -> float:
         """Return how long the next bytes may take."""

@@ -70,7 +70,11 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]
                 slow_clients.limit_answers(conn.sock)
                 conn.parser.unreader = slow_clients.TimedReader(conn.sock)
             conn.parser.unreader.begin()
-        return super().handle(conn)
+        try:
+            return super().handle(conn)
+        finally:
+            if not self.cfg.is_ssl:
+                conn.parser.unreader.end()
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Serve a request whose head is read."""

@@ -1,6 +1,7 @@
 """What slow clients may cost, in numbers."""
 
 import socket
+from threading import BoundedSemaphore
 
 import pytest
 from gunicorn.http.errors import NoMoreData
@@ -60,6 +61,37 @@ def test_a_body_that_pauses_is_given_up(ends, monkeypatch):
     with pytest.raises(TimeoutError):
         reader.chunk()
     assert ends[0].gettimeout() is None  # for the answer
+
+
+@pytest.fixture
+def body(ends, monkeypatch):
+    """A reader within a body whose client sends nothing."""
+    monkeypatch.setattr(slow_clients, "patience", BoundedSemaphore(1))
+    monkeypatch.setattr(slow_clients, "QUICK_SECONDS", 0.0)
+    reader = TimedReader(ends[0])
+    reader.begin()
+    reader.in_body = True
+    return reader
+
+
+def test_a_slow_client_is_given_up_if_as_many_threads_wait_as_may(ends, body):
+    slow_clients.patience.acquire()
+
+    with pytest.raises(TimeoutError):  # long before PAUSE_SECONDS
+        body.chunk()
+    ends[1].sendall(b"what is there needs no waiting")
+    assert body.chunk() == b"what is there needs no waiting"
+
+
+def test_a_thread_that_waits_for_a_slow_client_does_so_until_the_request_ends(body, monkeypatch):
+    monkeypatch.setattr(slow_clients, "PAUSE_SECONDS", 0.1)
+
+    with pytest.raises(TimeoutError):
+        body.chunk()
+
+    assert not slow_clients.patience.acquire(blocking=False)
+    body.end()
+    assert slow_clients.patience.acquire(blocking=False)
 
 
 def test_a_body_that_trickles_is_given_up(ends, monkeypatch):
