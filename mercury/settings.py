@@ -295,7 +295,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["mails.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
-        "rest_framework.renderers.BrowsableAPIRenderer",
+        "mercury.lib.rest.browsable.ApiPageRenderer",
     ],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "mails.api.negotiation.Negotiation",
     "DEFAULT_SCHEMA_CLASS": "mercury.lib.rest.openapi.AutoSchema",
