@@ -18,7 +18,10 @@ def find_submission_stream_alerts(streams: Sequence[SubmissionStreamStatus], now
         match stream.state:
             case "no key":
                 yield _report(
-                    stream, "intake_no_key", stream.error, "Its records wait. Then they are accepted, in order."
+                    stream,
+                    "intake_no_key",
+                    stream.error,
+                    "Its records wait, and are accepted in order once the key is usable.",
                 )
             case "stopped":
                 yield _report(
