@@ -113,6 +113,7 @@ def test_the_list_shows_first_what_needs_a_person(operator: Client, key: ApiKey)
     assert page.index("/off") < page.index("/slow") < page.index("/fine")
     assert "50%" in page
     assert "It answered 503." in page
+    assert f'href="{PAGE}{ended.pk}/"' in text_of(operator.get("/admin/"))  # its alert
     assert "Keep disabled…" in text_of(operator.get(f"{PAGE}{ended.pk}/"))
     assert "Nothing is sent." not in text_of(operator.get(f"{PAGE}{ended.pk}/"))
     api_keys.revoke(key)

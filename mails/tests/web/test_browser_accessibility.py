@@ -13,6 +13,7 @@ from mails.reporting import search
 from mails.reporting.search import MailListFilter
 from mails.states import Action
 from mails.tests.builders import a_mail
+from mails.tests.events.webhook_builders import a_delivery, a_webhook
 from mails.tests.people import hermes
 from mails.tests.web.browser import Visitor, browser_only, dispatch_in_thread, store_hostile_email
 from providers.tests.support.builders import SandboxAccount
@@ -42,6 +43,8 @@ def list_urls(olympus: SandboxAccount, operator: User) -> list[str]:
     )
     kafka = EventSink.objects.create(name="kafka", position=0, created_at=queued.created_at)
     kafka.rejected.create(event_id=1, reason="too large", rejected_at=queued.created_at)
+    delivery = a_delivery(a_webhook(key, failing_since=key.created_at), sent, status="failed", status_code=500)
+    webhook = f"/admin/webhooks/{delivery.webhook_id}/"
     account = f"/admin/providers/account/{olympus.account.pk}"
     with_html = store_hostile_email("https://evil.example")
     return [
@@ -79,6 +82,10 @@ def list_urls(olympus: SandboxAccount, operator: User) -> list[str]:
         "/admin/mails/apikey/add/",
         f"/admin/mails/apikey/{key.pk}/change/",
         f"/admin/mails/apikey/{key.pk}/rotate/",
+        "/admin/webhooks/",
+        webhook,
+        f"{webhook}deliveries/{delivery.pk}/",
+        "/admin/webhooks/add/",
         "/admin/sandbox/",
         "/admin/sandbox/?q=nothing",
         with_html,
