@@ -3,27 +3,24 @@
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
-from mails import pauses
 from mails.actions import rules
 from mails.actions.errors import NoUntriedAccount
+from mails.actions.sending_conditions import Conditions, find_policies, load_conditions
 from mails.actions.wording import PAST, join_names
 from mails.lifecycle import action_execution, action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice
 from mails.models import Mail
 from mails.models.querysets import MailQuerySet
-from mails.pauses import ActivePauses
+from mails.routing.book import get_book
 from mails.states import RESOLVING, Action, Inclusion, Status
 from mercury.lib import durations
 from mercury.lib.database import database_clock
 from mercury.lib.moments import format_minute
-from providers.accounts import registry
-from providers.accounts.registry import Candidate
-from providers.health.breaker import check_permission
 from providers.outcomes import FailureClass
-from providers.routing.rules import RoutingConstraint
+from providers.routing.policy import AccountPolicy
 
 BATCH = 500  # emails read at once
 
@@ -50,59 +47,6 @@ class ActionPreview:
     skipped: Counter[str]
     already: int = 0
     more: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
-    """Conditions for an email to be sent now: the usable accounts, those available of them, and active pauses."""
-
-    healthy: Sequence[Candidate]
-    usable: Collection[str]
-    pauses: ActivePauses
-    account_choice: AccountChoice = EVERY_ACCOUNT
-
-    def restrict(self, account_choice: AccountChoice, untried: Collection[str]) -> "Conditions":
-        """Return the conditions of an email that goes through these accounts only."""
-        if account_choice == EVERY_ACCOUNT:
-            return self
-        allowed = set(account_choice.names) if account_choice.via else untried
-        healthy = [candidate for candidate in self.healthy if candidate.config.name in allowed]
-        return replace(self, healthy=healthy, usable=allowed, account_choice=account_choice)
-
-    def restrict_to(self, mail: Mail) -> "Conditions":
-        """Return the conditions of an email that continues, with the accounts that its last reprocess chose."""
-        constraint = RoutingConstraint.from_blob(mail.routing_constraint or {})
-        account_choice = AccountChoice(via=constraint.via, not_tried=bool(constraint.excluded))
-        return self.restrict(account_choice, set(self.usable).difference(constraint.excluded))
-
-    @property
-    def availability(self) -> str:
-        """Which accounts are available: `2 of 3 accounts available`, `no account available`, `hades is available`."""
-        if len(self.account_choice.names) == 1:
-            return f"{self.account_choice.via} is {'available' if self.healthy else 'not available'}"
-        untried = "untried " if self.account_choice.not_tried else ""
-        if not self.healthy:
-            return f"no {untried}account available"
-        return f"{len(self.healthy)} of {len(self.usable)} {untried}accounts available"
-
-    def describe(self, queue: str) -> str:
-        """Return what this means for an email of this queue, in a sentence."""
-        if self.pauses.all_sending:
-            return "Sending is paused: the email waits until sending is resumed."
-        if self.pauses.get(queue):
-            return f"Queue {queue} is paused: the email waits until the queue is resumed."
-        if not self.healthy:
-            return f"The email waits: {self.availability}."
-        return f"{self.availability[0].upper()}{self.availability[1:]}."
-
-
-def load_conditions() -> Conditions:
-    """Return the accounts that can take an email now, and the active pauses."""
-    usable = [candidate for candidate in registry.load_candidates() if candidate.usable]
-    now = database_clock.now()
-    healthy = [candidate for candidate in usable if check_permission(candidate.breaker, now).allowed]
-    names = frozenset(candidate.config.name for candidate in usable)
-    return Conditions(healthy=healthy, usable=names, pauses=pauses.load_active())
 
 
 def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = EVERY_ACCOUNT) -> list[str]:
@@ -156,7 +100,7 @@ def _describe_release(mail: Mail, doubt: list[str]) -> list[str]:
 
 def _describe_conditions(mail: Mail) -> str:
     """Return whether an email that continues can be sent now."""
-    return load_conditions().restrict_to(mail).describe(mail.queue)
+    return load_conditions().restrict_to(mail, find_policies([mail.pk]).get(mail.pk)).describe(mail.queue)
 
 
 def _describe_pending(provider: str, action: Action) -> list[str]:
@@ -172,15 +116,16 @@ def _describe_reprocessing(mail: Mail, account_choice: AccountChoice, doubt: lis
     untried = action_execution.find_untried(account_choice, [mail.pk])[mail.pk]
     if account_choice.not_tried and not untried:
         return [str(NoUntriedAccount(mail, Action.REPROCESS, action_requests.list_actions(mail)))]
+    conditions = load_conditions().restrict(account_choice, untried, find_policies([mail.pk]).get(mail.pk))
     rejected = "It was rejected because of its content, so it will probably be rejected again."
-    if untried:
-        names = join_names(untried)
+    if possible := untried.intersection(conditions.usable):
+        names = join_names(possible)
         rejected = f"It was rejected because of its content. It was not yet tried with {names}."
     return [
         f"The email starts over {account_choice.words}, with a fresh expiry. It keeps its id and Message-ID.",
         *doubt,
         *([rejected] if mail.failure_class == FailureClass.MESSAGE else []),
-        load_conditions().restrict(account_choice, untried).describe(mail.queue),
+        conditions.describe(mail.queue),
     ]
 
 
@@ -206,7 +151,7 @@ def preview_action(
     already = 0
     more = False
     mails_read = rules.load_oldest(mails, look_at and look_at + 1).iterator(BATCH)
-    for number, (mail, untried) in enumerate(_pair_with_untried(mails_read, account_choice)):
+    for number, (mail, untried, policy) in enumerate(_add_accounts(mails_read, account_choice)):
         if limit is not None and len(eligible) >= limit:
             break
         if look_at is not None and number == look_at:
@@ -219,9 +164,11 @@ def preview_action(
             continue
         eligible.append(mail.pk)
         its = (
-            conditions.restrict(account_choice, untried) if action == Action.REPROCESS else conditions.restrict_to(mail)
+            conditions.restrict(account_choice, untried, policy)
+            if action == Action.REPROCESS
+            else conditions.restrict_to(mail, policy)
         )
-        forecast, tone = forecast_action(mail, action, its, untried)
+        forecast, tone = forecast_action(mail, action, its, untried.intersection(its.usable))
         groups[_describe_reason(mail, action), forecast, tone] += 1
     listed = [
         PreviewGroup(state=state, emails=count, forecast=forecast, tone=tone)
@@ -231,10 +178,16 @@ def preview_action(
 
 
 def estimate_send_time(emails: int, account_choice: AccountChoice) -> str:
-    """Return how fast these emails are sent once queued, as the end of a sentence; with a time if all their accounts have limits."""
-    rates = [candidate.config.rate for candidate in load_conditions().restrict(account_choice, ()).healthy]
+    """Return how fast these emails are sent once queued, as the end of a sentence.
+
+    With a time if all their accounts have limits, and are the same for each email: those not tried yet and those of
+    routing rules differ.
+    """
     limit = "as fast as the accounts' limits allow"
-    if account_choice.not_tried or not rates or None in rates:  # the untried accounts differ from email to email
+    if account_choice.not_tried or (get_book().policies and not account_choice.via):
+        return f"{limit}."
+    rates = [candidate.config.rate for candidate in load_conditions().restrict(account_choice, (), None).healthy]
+    if not rates or None in rates:
         return f"{limit}."
     per_second = sum(filter(None, rates))
     return f"{limit}: {per_second:g} per second, about {durations.format_duration(emails / per_second)} if no other email is sent."
@@ -286,8 +239,14 @@ def _describe_reason(mail: Mail, action: Action) -> str:
     return f"{Status(mail.status).label}{f': {reason}' if reason else ''}{asked}"
 
 
-def _pair_with_untried(mails: Iterator[Mail], account_choice: AccountChoice) -> Iterator[tuple[Mail, frozenset[str]]]:
-    """Yield each email with the accounts of the choice that it was not tried with; one query a batch."""
+def _add_accounts(
+    mails: Iterator[Mail], account_choice: AccountChoice
+) -> Iterator[tuple[Mail, frozenset[str], AccountPolicy | None]]:
+    """Yield each email with the accounts of the choice that it was not tried with, and what its routing rule allows.
+
+    One query a batch, and three more where there are rules.
+    """
     while batch := list(islice(mails, BATCH)):
-        untried = action_execution.find_untried(account_choice, [mail.pk for mail in batch])
-        yield from ((mail, untried[mail.pk]) for mail in batch)
+        ids = [mail.pk for mail in batch]
+        untried, policies = action_execution.find_untried(account_choice, ids), find_policies(ids)
+        yield from ((mail, untried[mail.pk], policies.get(mail.pk)) for mail in batch)

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from mails.reporting import systemic_refusals
 from mails.reporting.recent_failures import RECENT, RepeatedFailure
+from mails.reporting.stuck_rules import StuckRule
 from mails.reporting.system_status import AccountStatus, SystemStatus
 from mercury.lib.durations import format_moment
 from providers.models import BreakerMode, BreakerState
@@ -58,6 +59,8 @@ def find_account_alerts(status: SystemStatus) -> Iterable[Alert]:
     yield from _find_local_failures(status)
     for account in enabled:
         yield from _check_account(account, status)
+    if enabled:
+        yield from map(_report_stuck_rule, status.stuck_rules)
 
 
 def list_ready_accounts(status: SystemStatus, *, but: str = "") -> list[str]:
@@ -270,6 +273,18 @@ def _report_refusals(account: AccountStatus, failure: RepeatedFailure, status: S
         remedy=f"{_describe_replacement(others)} See its reply: manage.py providers test {account.name}.{detour}",
         since=failure.since,
         emails=urlencode({"account": account.name, "age": "1h"}),
+    )
+
+
+def _report_stuck_rule(rule: StuckRule) -> Alert:
+    wait = "1 email waits" if rule.emails == 1 else f"{rule.emails:,} emails wait"
+    return Alert(
+        code="rule_without_account",
+        tone="bad" if rule.emails else "waiting",
+        about=rule.name,
+        sentence=f"Routing rule {rule.name} allows only accounts that cannot be used: {', '.join(rule.accounts)}. {wait} for them.",
+        remedy="Let email through one of them again, or allow others on the page Routing (/admin/routing/). Without "
+        f"the rule, any account may send them: manage.py rules disable {rule.name}",
     )
 
 

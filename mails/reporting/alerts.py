@@ -38,6 +38,7 @@ ORDER = (
     "local_trouble",
     "account_unusable",
     "breaker_open",
+    "rule_without_account",
     "out_of_quota",
     "systemic_refusals",
     "account_refuses",

@@ -22,6 +22,7 @@ from mails.reporting import (
     rollups,
     sink_status,
     statistics,
+    stuck_rules,
     submission_stream_status,
     systemic_refusals,
     webhook_status,
@@ -29,6 +30,7 @@ from mails.reporting import (
 from mails.reporting.recent_failures import RECENT, RecentFailures
 from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics
+from mails.reporting.stuck_rules import StuckRule
 from mails.reporting.submission_stream_status import SubmissionStreamStatus
 from mails.reporting.webhook_status import TroubledWebhook
 from mails.states import DUE, LEASED, WORKER_SILENCE, HoldReason, Level, Status
@@ -159,6 +161,7 @@ class SystemStatus:
     webhooks: Sequence[TroubledWebhook] = ()
     webhook_lag: float | None = None  # seconds that the first event has waited for webhooks; None without any
     submission_streams: Sequence[SubmissionStreamStatus] = ()
+    stuck_rules: Sequence[StuckRule] = ()  # routing rules without an account that can be used
 
     @property
     def alive(self) -> list[WorkerStatus]:
@@ -214,6 +217,7 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         webhooks=webhook_status.list_troubled(now),
         webhook_lag=webhook_status.measure_lag(now),
         submission_streams=submission_stream_status.list_submission_streams(now),
+        stuck_rules=stuck_rules.list_stuck_rules(candidates),
     )
 
 

@@ -27,19 +27,8 @@ def find_oddities(
     ]
 
 
-def _find_useless_accounts(rule: Rule, candidates: Sequence[Candidate]) -> Iterator[str]:
-    known = {candidate.config.name: candidate for candidate in candidates}
-    problems = {name: _explain_useless(known.get(name)) for name in rule.policy.accounts}
-    useless = {name: problem for name, problem in problems.items() if problem}
-    named = ", ".join(f"{name} ({problem})" for name, problem in useless.items())
-    if len(useless) == len(problems):
-        example = describe_example(build_example(rule.conditions))
-        yield f"None of its accounts can be used: {named}. Every email it matches waits, such as {example}."
-    elif useless:
-        yield f"It names accounts that are not used now: {named}."
-
-
-def _explain_useless(candidate: Candidate | None) -> str:
+def explain_useless(candidate: Candidate | None) -> str:
+    """Return why no email can go through an account until a person changes it; empty if it can. None: no such account."""
     if candidate is None:
         return "no such account"
     if not candidate.enabled:
@@ -47,6 +36,18 @@ def _explain_useless(candidate: Candidate | None) -> str:
     if not candidate.configured:
         return "without options in this process"
     return "weight 0" if candidate.config.weight == 0 else ""
+
+
+def _find_useless_accounts(rule: Rule, candidates: Sequence[Candidate]) -> Iterator[str]:
+    known = {candidate.config.name: candidate for candidate in candidates}
+    problems = {name: explain_useless(known.get(name)) for name in rule.policy.accounts}
+    useless = {name: problem for name, problem in problems.items() if problem}
+    named = ", ".join(f"{name} ({problem})" for name, problem in useless.items())
+    if len(useless) == len(problems):
+        example = describe_example(build_example(rule.conditions))
+        yield f"None of its accounts can be used: {named}. Every email it matches waits, such as {example}."
+    elif useless:
+        yield f"It names accounts that are not used now: {named}."
 
 
 def _find_unknown_keys(rule: Rule, key_names: Collection[str]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from mails.reporting.account_alerts import Alert
 from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
 from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics, Durations, MailStatistics, Point
+from mails.reporting.stuck_rules import StuckRule
 from mails.reporting.submission_stream_status import SubmissionStreamStatus
 from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus, SystemStatus, WorkerStatus
 from mails.reporting.webhook_status import TroubledWebhook
@@ -313,6 +314,18 @@ class SubmissionStreamStatusSerializer(DataclassSerializer):
         }
 
 
+class StuckRuleSerializer(DataclassSerializer):
+    """A routing rule none of whose accounts can be used."""
+
+    class Meta:
+        dataclass = StuckRule
+        help_texts = {
+            "name": "Its name.",
+            "accounts": "The accounts that it allows, each with what is wrong.",
+            "emails": "Emails that wait for it; counted up to 100,000.",
+        }
+
+
 class SystemStatusSerializer(DataclassSerializer):
     """The system status."""
 
@@ -340,6 +353,7 @@ class SystemStatusSerializer(DataclassSerializer):
             "webhooks": "Webhooks that need a person: disabled by Mercury, or failing for an hour. 20 at most.",
             "webhook_lag": "Seconds that the first event has waited for a webhook that works; null without any.",
             "submission_streams": "Streams that emails are accepted from.",
+            "stuck_rules": "Routing rules none of whose accounts can be used.",
         }
 
 

@@ -10,6 +10,7 @@ from mails.reporting import alerts
 from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
 from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics, Durations
+from mails.reporting.stuck_rules import StuckRule
 from mails.reporting.submission_stream_status import SubmissionStreamStatus
 from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus, SystemStatus, WorkerStatus
 from mails.reporting.webhook_status import TroubledWebhook
@@ -216,6 +217,11 @@ CASES = [
     ({"accounts": [account("olympus", quota=out_of_quota()), account("hades")]}, "out_of_quota", "olympus"),
     ({"recent": [took("olympus", 0, calls=30), took("hades", 100)]}, "silent_failover", "olympus"),
     ({"recent": [took("hades", 100)]}, "silent_failover", "olympus"),
+    (
+        {"stuck_rules": [StuckRule(name="gods", accounts=["charon (disabled)"], emails=0)]},
+        "rule_without_account",
+        "gods",
+    ),
     ({"accounts": [account("olympus", weight=0)], "recent": []}, "no_account", ""),
     ({"accounts": [account("olympus", mode=BreakerMode.CLOSED), account("hades")]}, "breaker_forced_closed", "olympus"),
     ({"failures": refused("olympus", 3)}, "account_refuses", "olympus"),
@@ -367,6 +373,21 @@ def test_an_account_that_changed_just_now_is_not_said_to_take_nothing():
     accounts = [account("olympus", changed_at=NOON - dt.timedelta(minutes=5)), account("hades")]
 
     assert alerts.find_alerts(replace(WELL, accounts=accounts, recent=[took("hades", 1000)])) == []
+
+
+@pytest.mark.parametrize(("emails", "tone", "words"), [(0, "waiting", "0 emails wait"), (1, "bad", "1 email waits")])
+def test_a_rule_without_a_usable_account_says_how_many_wait(emails, tone, words):
+    rule = StuckRule(name="gods", accounts=["hades (disabled)", "charon (no such account)"], emails=emails)
+
+    [alert] = alerts.find_alerts(replace(WELL, stuck_rules=[rule]))
+
+    assert (alert.tone, alert.about) == (tone, "gods")
+    assert (
+        "Routing rule gods allows only accounts that cannot be used: hades (disabled), charon (no such account)."
+        in (alert.sentence)
+    )
+    assert words in alert.sentence
+    assert "/admin/routing/" in alert.remedy
 
 
 def test_the_cause_comes_before_its_symptoms_and_is_the_summary():
