@@ -1,8 +1,9 @@
 """Import the list from CSV: read and check the whole file, then store it in batches.
 
 A file with one invalid line is refused before anything is stored. An import that is killed has stored some batches: the
-same file again stores the rest, and the list is the same as after one run. No lock and no transaction lasts longer than a
-batch. Memory is bounded: the rows wait in a temporary file, which also finds those that occur twice.
+same file again stores the rest, and the list is the same as after one run. The audit log has its beginning, and no end. No
+lock and no transaction lasts longer than a batch. Memory is bounded: the rows wait in a temporary file, which also finds
+those that occur twice.
 """
 
 import csv
@@ -98,20 +99,23 @@ def import_csv(
             report.errors.append(unreadable.error)
         if report.invalid:
             return report
+        if not dry_run:
+            _record(f"begins: {report.rows} rows", source)
         counts = Counter({Change.SKIPPED: report.rows - spool.count()})
         for batch in spool.read_batches():
             counts += _compare(batch) if dry_run else entries.put(batch, source=source)
             on_progress(counts.total())
     report.added, report.updated, report.skipped = (counts[change] for change in Change)
     if not dry_run:
-        _record(report, source)
+        done = f"{report.added} added, {report.updated} updated, {report.skipped} skipped"
+        _record(f"ended: {done} of {report.rows} rows", source)
+        log.info("suppressions_imported", by=source, added=report.added, updated=report.updated, skipped=report.skipped)
     return report
 
 
-def _record(report: ImportReport, source: str) -> None:
-    detail = f"{report.added} added, {report.updated} updated, {report.skipped} skipped of {report.rows} rows"
+def _record(detail: str, source: str) -> None:
+    """Write to the audit log. An import that is killed leaves its beginning there, and no end."""
     audit.record(Act.REGISTER, by=source, kind=AUDIT_KIND, name="CSV import", detail=detail)
-    log.info("suppressions_imported", by=source, added=report.added, updated=report.updated, skipped=report.skipped)
 
 
 def _compare(batch: Sequence[NewEntry]) -> Counter[Change]:

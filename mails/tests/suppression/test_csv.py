@@ -44,7 +44,7 @@ def test_an_import_reports_what_it_did_and_a_repeat_changes_nothing() -> None:
     report = load(text)
     assert (report.added, report.updated, report.skipped) == (0, 0, 3)
     assert listed() == before
-    assert AuditEntry.objects.filter(name="CSV import").count() == 2
+    assert AuditEntry.objects.filter(name="CSV import", detail__startswith="ended").count() == 2
 
 
 def test_a_dry_run_says_the_same_and_stores_nothing() -> None:
@@ -113,6 +113,7 @@ def test_an_import_that_dies_between_batches_is_finished_by_the_same_file(monkey
     with pytest.raises(KeyboardInterrupt):
         load(text, on_progress=die)
     assert Suppression.objects.count() == 4
+    assert [act.detail for act in AuditEntry.objects.filter(name="CSV import")] == ["begins: 7 rows"]
     report = load(text)
     assert (report.added, report.skipped, Suppression.objects.count()) == (3, 4, 7)
 
