@@ -15,6 +15,7 @@ from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.files import FileViewSet
 from mails.api.viewsets.links import LinkViewSet
 from mails.api.viewsets.mails import MailViewSet
+from mails.api.viewsets.queue_rules import QueueRuleViewSet
 from mails.api.viewsets.rules import RoutePreviewViewSet, RoutingRuleViewSet
 from mails.api.viewsets.stats import StatsViewSet
 from mails.api.viewsets.suppressions import SuppressionViewSet
@@ -41,6 +42,7 @@ router.register("webhooks", WebhookViewSet, basename="api-webhook")
 router.register("webhooks/(?P<webhook_id>[^/]+)/deliveries", DeliveryViewSet, basename="api-delivery")
 router.register("dispatcher/providers", AccountViewSet, basename="api-provider")
 router.register("dispatcher/rules", RoutingRuleViewSet, basename="api-rule")
+router.register("dispatcher/queue-rules", QueueRuleViewSet, basename="api-queue-rule")
 router.register("dispatcher", RoutePreviewViewSet, basename="api-dispatcher")
 router.register("stats", StatsViewSet, basename="api-stats")
 

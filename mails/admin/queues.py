@@ -10,7 +10,6 @@ from mails import queue_rules, queue_settings
 from mails.admin.actions import name_actor
 from mails.conditions.parsing import ConditionsInvalid
 from mails.models import QueueRule, QueueSettings
-from mails.queue_rules import QueueRuleInvalid
 from mails.queue_settings import QueueSettingsInvalid
 from mercury.lib.guarded_admin import GuardedAdmin
 from mercury.lib.rates import parse_rate
@@ -105,8 +104,6 @@ class QueueRuleForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic a
         except ConditionsInvalid as error:
             problems = [f"{place}: {problem}" if place else problem for place, problem in error.errors.items()]
             raise forms.ValidationError(problems) from error
-        except QueueRuleInvalid as error:
-            raise forms.ValidationError(str(error)) from error
         return given
 
 
@@ -115,6 +112,7 @@ class QueueRuleAdmin(GuardedAdmin):
     """Rules in the order in which they are tried. The first one that an email meets decides."""
 
     form = QueueRuleForm
+    audits_itself = True
     list_display = ("position", "name", "matches", "queue", "enabled", "changed_at", "who")
     list_display_links = ("name",)
     ordering = ("position", "id")
@@ -131,8 +129,7 @@ class QueueRuleAdmin(GuardedAdmin):
         return super().changelist_view(request, extra_context)
 
     def _warn(self, request: HttpRequest) -> None:
-        rules = [queue_rules.build(row) for row in QueueRule.objects.filter(enabled=True)]
-        for warning in queue_rules.list_warnings(rules):
+        for warning in queue_rules.list_warnings(QueueRule.objects.all()):
             messages.warning(request, warning)
 
     def save_model(self, request: HttpRequest, obj: QueueRule, form: Any, change: bool) -> None:

@@ -572,14 +572,15 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="QueueRule",
             fields=[
-                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=64, unique=True)),
                 (
                     "position",
                     models.PositiveIntegerField(
                         default=100, help_text="Rules are tried in this order, the smallest first."
                     ),
                 ),
-                ("name", models.CharField(max_length=64, unique=True)),
+                ("enabled", models.BooleanField(default=True)),
                 (
                     "conditions",
                     models.JSONField(
@@ -589,6 +590,8 @@ class Migration(migrations.Migration):
                         "{}: every email.",
                     ),
                 ),
+                ("changed_at", models.DateTimeField(editable=False)),
+                ("changed_by", models.CharField(editable=False, max_length=160)),
                 (
                     "queue",
                     models.CharField(
@@ -602,9 +605,6 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
-                ("enabled", models.BooleanField(default=True)),
-                ("changed_at", models.DateTimeField(auto_now=True)),
-                ("changed_by", models.CharField(blank=True, editable=False, max_length=128)),
             ],
             options={
                 "verbose_name": "queue rule",
@@ -1187,18 +1187,25 @@ class Migration(migrations.Migration):
             name="RoutingRule",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=64, unique=True)),
                 (
-                    "name",
-                    models.CharField(help_text="Lower case letters, digits, and dashes.", max_length=64, unique=True),
+                    "position",
+                    models.PositiveIntegerField(
+                        default=100, help_text="Rules are tried in this order, the smallest first."
+                    ),
                 ),
-                ("position", models.PositiveIntegerField(help_text="The lowest number is asked first.")),
                 ("enabled", models.BooleanField(default=True)),
                 (
                     "conditions",
                     models.JSONField(
-                        blank=True, default=dict, help_text="As `mails.conditions` has them; empty: all email."
+                        blank=True,
+                        default=dict,
+                        help_text='All of them must be met, such as {"tag": ["newsletter"], "recipients": {"from": 20}}. '
+                        "{}: every email.",
                     ),
                 ),
+                ("changed_at", models.DateTimeField(editable=False)),
+                ("changed_by", models.CharField(editable=False, max_length=160)),
                 (
                     "accounts",
                     models.JSONField(
@@ -1206,8 +1213,6 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("note", models.CharField(blank=True, help_text="What it is for.", max_length=500)),
-                ("changed_at", models.DateTimeField()),
-                ("changed_by", models.CharField(max_length=160)),
             ],
             options={
                 "verbose_name": "routing rule",

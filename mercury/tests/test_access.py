@@ -193,7 +193,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "mails/downloadlink": a_link(mail=mails["key"], number=2).pk,
         "mails/suppression": values["suppression_id"],
         "mails/mail": mails["key"].pk,
-        "mails/queuerule": QueueRule.objects.create(name="news", queue="bulk").pk,
+        "mails/queuerule": QueueRule.objects.create(name="news", queue="bulk", changed_at=timezone.now()).pk,
         "mails/queuesettings": QueueSettings.objects.create(queue="bulk").pk,
         "mails/storedfile": _upload(mails["key"]).pk,
         "auth/group": Group.objects.create(name="readers").pk,

@@ -7,7 +7,7 @@ from django.urls import URLPattern
 
 from mails.tests.callers import HELLO, MAILS, caller, problem
 from mails.tests.events.webhook_builders import a_delivery, a_webhook
-from mails.tests.routing.builders import a_rule
+from mails.tests.routing.builders import a_queue_rule, a_rule
 from mercury import openapi
 from mercury.urls import api
 
@@ -44,6 +44,8 @@ def urls(zeus, olympus):
         webhook: [],
         f"{webhook}/deliveries/": LISTS,
         f"{webhook}/deliveries/{delivery.pk}": [],
+        f"{base}/dispatcher/queue-rules/": LISTS,
+        f"{base}/dispatcher/queue-rules/{a_queue_rule().pk}": [],
         f"{base}/files/": LISTS,
         f"{base}/links/": LISTS,
         f"{base}/suppressions/": LISTS,

@@ -6,9 +6,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from mails import pauses, queue_rules, queue_settings
-from mails.management import mail_display
+from mails.management import mail_display, rule_options
 from mails.models import Pause, QueueRule
 from mails.pauses import QueueNotFound
+from mails.queue_rules import QueueRuleInvalid, QueueRuleNotFound
 from mails.queue_settings import QueueConfig
 from mails.queues import QueueName
 from mails.reporting import system_status
@@ -52,11 +53,11 @@ def _parse_rate(text: str) -> float | None:
 
 
 class Command(commands.MercuryCommand):
-    """List the queues and their rules, and change share and rate limit of a queue."""
+    """List the queues and their rules, and change them."""
 
     help = (
         "List the queues: state, share of the workers, rate limit, what waits and since when, what is in progress. "
-        "`set` changes share and rate limit; `rules` lists the rules that pick queues."
+        "`set` changes share and rate limit; `rules` lists the rules that pick queues, `add-rule` and `remove-rule` change them."
     )
     makes_changes = True
 
@@ -65,6 +66,7 @@ class Command(commands.MercuryCommand):
         words = parser.add_subparsers(dest="word", metavar="WORD")
         commands.add_subcommand(words, "list", "List the queues. Default.")
         commands.add_subcommand(words, "rules", "List the rules that pick queues, in their order, with warnings.")
+        self._declare_rules(words)
         change = commands.add_subcommand(words, "set", "Change share or rate limit of a queue.", makes_changes=True)
         change.add_argument("queue", metavar="QUEUE", help=f"One of {', '.join(QueueName.values)}.")
         change.add_argument(
@@ -83,13 +85,46 @@ class Command(commands.MercuryCommand):
             help="Emails that all workers together begin to send, such as 20/s or 600/m; `none`: no limit.",
         )
 
+    @staticmethod
+    def _declare_rules(words: Any) -> None:
+        adding = commands.add_subcommand(words, "add-rule", "Add a rule that picks a queue.", makes_changes=True)
+        adding.add_argument("name", help="Its name, such as news.")
+        adding.add_argument("to", choices=QueueName.values, metavar="QUEUE", help="The queue of the emails it matches.")
+        rule_options.declare_conditions(adding)
+        adding.add_argument(
+            "--position",
+            type=commands.parse_integer_option(0, 2**31 - 1),
+            default=100,
+            metavar="N",
+            help="Rules are tried in this order, the smallest first (default: 100).",
+        )
+        adding.add_argument("--disabled", action="store_true", help="Store it, but let it match nothing yet.")
+        for word, text in {
+            "remove-rule": "Delete a rule.",
+            "enable-rule": "Enable a rule.",
+            "disable-rule": "Disable a rule: it matches nothing.",
+        }.items():
+            named = commands.add_subcommand(words, word, text, makes_changes=True)
+            named.add_argument("name", help="Its name, as shown by `rules`.")
+
     def run(self, out: Output, options: dict[str, Any]) -> ExitCode | None:
         """Run the subcommand."""
+        changes = {
+            "add-rule": _add_rule,
+            "remove-rule": _remove_rule,
+            "enable-rule": _set_enabled,
+            "disable-rule": _set_enabled,
+        }
         match options["word"]:
             case "set":
                 return _set(out, options)
             case "rules":
                 _list_rules(out)
+            case word if word in changes:
+                try:
+                    changes[word](out, options)
+                except (QueueRuleInvalid, QueueRuleNotFound) as refused:
+                    raise CommandError(str(refused), returncode=ExitCode.USAGE_ERROR) from None
             case _:
                 _list(out)
         return None
@@ -157,8 +192,7 @@ def _set(out: Output, options: dict[str, Any]) -> ExitCode | None:
 
 def _list_rules(out: Output) -> None:
     rows = list(QueueRule.objects.all())
-    for warning in queue_rules.list_warnings([queue_rules.build(row) for row in rows if row.enabled]):
-        out.say(warning, tone="waiting")
+    _warn(out, queue_rules.list_warnings(rows))
     listed = [
         {
             "position": row.position,
@@ -170,5 +204,53 @@ def _list_rules(out: Output) -> None:
         }
         for row in rows
     ]
-    empty = "There are no rules: the queue follows from what an email carries. Add one in the admin, under More."
+    empty = "There are no rules: the queue follows from what an email carries. Add one: manage.py queues add-rule"
     out.write_rows(listed, columns=RULE_COLUMNS, empty=empty)
+
+
+def _add_rule(out: Output, options: dict[str, Any]) -> None:
+    row = queue_rules.read_rule(
+        {
+            "name": options["name"],
+            "queue": options["to"],
+            "conditions": rule_options.read_conditions(options),
+            "position": options["position"],
+            "enabled": not options["disabled"],
+        }
+    )
+    if options["dry_run"]:
+        queue_rules.check_place(row)
+    else:
+        queue_rules.save(row, by=Actor.COMMAND)
+    stored = [other for other in QueueRule.objects.all() if other.name != row.name]
+    warnings = queue_rules.list_warnings([*stored, row], about=row.name)
+    sentence = queue_rules.describe(row)
+    out.say(f"{'Would add' if options['dry_run'] else 'Added'} {row.name}: {sentence}")
+    _warn(out, warnings)
+    out.write_document({"rule": row.name, "sentence": sentence, "warnings": warnings})
+
+
+def _remove_rule(out: Output, options: dict[str, Any]) -> None:
+    row = queue_rules.find_row(options["name"])
+    if not options["dry_run"]:
+        queue_rules.delete([row], by=Actor.COMMAND)
+    out.say(f"{'Would remove' if options['dry_run'] else 'Removed'} {row.name}: {queue_rules.describe(row)}")
+    out.write_document({"rule": row.name})
+
+
+def _set_enabled(out: Output, options: dict[str, Any]) -> None:
+    row, enabled = queue_rules.find_row(options["name"]), options["word"] == "enable-rule"
+    word, changed = "enabled" if enabled else "disabled", row.enabled != enabled
+    if not changed:
+        out.say(f"{row.name} is already {word}.")
+    else:
+        if not options["dry_run"]:
+            row.enabled = enabled
+            queue_rules.save(row, by=Actor.COMMAND)
+        out.say(f"{'Would be' if options['dry_run'] else 'Now'} {word}: {row.name}. {queue_rules.describe(row)}")
+    out.write_document({"rule": row.name, "enabled": enabled, "changed": changed})
+
+
+def _warn(out: Output, warnings: list[str]) -> None:
+    for warning in warnings:
+        out.say(warning, tone="waiting")

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from mails.conditions.parsing import LISTS, RANGES
 from mails.intake.client import Client
 from mails.intake.receipts import Refused
 from mails.intake.route_preview import RoutePreview, preview_mail, preview_submission
+from mails.management import rule_options
 from mails.models import ApiKey, Mail, RoutingRule
 from mails.obstacles import SendingConditions
 from mails.routing import changes, review
@@ -23,7 +23,6 @@ from mercury.lib.commands import ExitCode
 COLUMNS = {"position": "Place", "name": "Name", "state": "State", "sentence": "Rule", "note": "Note"}
 TONES = {"active": "ok", "disabled": "waiting"}
 _PLACE = commands.parse_integer_option(1, changes.MAX_RULES)
-_NUMBER = commands.parse_integer_option(0, 2**31 - 1)
 
 
 class Command(commands.MercuryCommand):
@@ -62,22 +61,7 @@ class Command(commands.MercuryCommand):
             metavar="NAME[,priority=N][,weight=N]",
             help="An account that its emails may use. Repeatable.",
         )
-        texts = {
-            "sender_domain": "Domain of the sender: olimpus.com, or *.olimpus.com for the domains below it.",
-            "recipient_domain": "Domain of a recipient.",
-            "tag": "Tag.",
-            "queue": "Queue.",
-            "api_key": "Name of an API key.",
-        }
-        for name in LISTS:
-            option = f"--{name.replace('_', '-')}"
-            parser.add_argument(option, dest=name, action="append", default=[], help=f"{texts[name]} Repeatable.")
-        for name in RANGES:
-            for end in ("from", "to"):
-                what = "Bytes" if name == "size" else "Number of recipients"
-                parser.add_argument(
-                    f"--{name}-{end}", dest=f"{name}_{end}", type=_NUMBER, metavar="N", help=f"{what}, {end} N."
-                )
+        rule_options.declare_conditions(parser)
         parser.add_argument("--position", type=_PLACE, metavar="N", help="Its place, counted from 1. Default: the end.")
         parser.add_argument("--disabled", action="store_true", help="Store it, but let it match nothing yet.")
         parser.add_argument("--note", default="", help="What it is for.")
@@ -159,14 +143,9 @@ def _add(out: commands.Output, options: dict[str, Any]) -> None:
 
 
 def _read_draft(options: Mapping[str, Any]) -> RuleDraft:
-    lists = {name: options[name] for name in LISTS if options[name]}
-    ranges = {
-        name: {end: options[f"{name}_{end}"] for end in ("from", "to") if options[f"{name}_{end}"] is not None}
-        for name in RANGES
-    }
     given = {
         "name": options["name"],
-        "conditions": lists | {name: numbers for name, numbers in ranges.items() if numbers},
+        "conditions": rule_options.read_conditions(options),
         "accounts": [_read_account(text) for text in options["accounts"]],
         "enabled": not options["disabled"],
         "note": options["note"],

@@ -1,8 +1,9 @@
-"""Routing rules of the tests, and what the dispatcher evaluated."""
+"""Routing rules and queue rules of the tests, and what the dispatcher evaluated."""
 
 import json
 
-from mails.models import Mail, RoutingRule
+from mails import queue_rules
+from mails.models import Mail, QueueRule, RoutingRule
 from mails.routing import changes
 from mails.routing.drafts import read_draft
 
@@ -12,6 +13,13 @@ def a_rule(name: str, *accounts, position=None, enabled=True, **conditions) -> R
     given = {"name": name, "accounts": list(accounts), "conditions": conditions, "enabled": enabled}
     draft = read_draft(given, known_accounts=changes.list_known_accounts())
     return changes.add(draft, by="user:hermes", position=position)
+
+
+def a_queue_rule(name="news", queue="bulk", *, position=100, enabled=True, **conditions) -> QueueRule:
+    """A rule that puts emails of these conditions into a queue."""
+    row = QueueRule(name=name, queue=queue, position=position, enabled=enabled, conditions=conditions)
+    queue_rules.save(row, by="user:hermes")
+    return row
 
 
 def blob_of(mail: Mail, event="READY TO SEND") -> dict:

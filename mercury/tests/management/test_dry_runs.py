@@ -20,7 +20,7 @@ from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.commandline import run
 from mails.tests.events.webhook_builders import a_webhook
 from mails.tests.files.builders import a_link, an_upload
-from mails.tests.routing.builders import a_rule
+from mails.tests.routing.builders import a_queue_rule, a_rule
 from providers.accounts import registration, registry
 
 pytestmark = pytest.mark.django_db
@@ -56,6 +56,10 @@ EXAMPLES = {
     ("providers", "remove"): ["olympus"],
     ("providers", "test"): ["sandbox-a"],
     ("queues", "set"): ["bulk", "--share", "20"],
+    ("queues", "add-rule"): ["letters", "bulk"],
+    ("queues", "remove-rule"): ["news"],
+    ("queues", "enable-rule"): ["off"],
+    ("queues", "disable-rule"): ["news"],
     ("release",): [MAIL],
     ("reprocess",): ["--state", "waiting"],
     ("reschedule",): ["--state", "scheduled", "--at", "now"],
@@ -125,6 +129,15 @@ def everything():
     return {model._meta.label: list(model._default_manager.order_by("pk").values()) for model in kept}
 
 
+def add_rules(form):
+    """Add the rules that the example of this command names."""
+    if RULE in EXAMPLES[form]:
+        a_rule(RULE, "sandbox-a")
+    if form[0] == "queues":
+        a_queue_rule("news", "bulk", tag=["news"])
+        a_queue_rule("off", "bulk", enabled=False)
+
+
 @pytest.mark.parametrize("form", list(dry_runs()), ids=" ".join)
 def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mail, settings, tmp_path):
     assert form in EXAMPLES, f"give `manage.py {' '.join(form)}` a line in EXAMPLES"
@@ -148,8 +161,7 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
         entries.put([NewEntry(HERA, scope="olimpus.com")], source="test")
         names[LIST] = str(tmp_path / "list.csv")
         (tmp_path / "list.csv").write_text(f"address\n{HERA}\n")
-    if RULE in EXAMPLES[form]:
-        a_rule(RULE, "sandbox-a")
+    add_rules(form)
     if form == ("files", "remove"):
         names[FILE] = str(an_upload().pk)
     before = everything()

@@ -1,0 +1,149 @@
+"""Queue rules, which pick the queue of an email: list, add, read, change, remove."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from django.db.models import QuerySet
+from django.http import Http404
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from mails import queue_rules
+from mails.access.api_keys import Scope
+from mails.api.fields import RULE_FIELDS
+from mails.api.serializers.queue_rules import (
+    ChangedQueueRuleSerializer,
+    NewQueueRuleSerializer,
+    QueueRuleSerializer,
+    StoredQueueRuleSerializer,
+    build_queue_rule_url,
+)
+from mails.api.viewsets.base import format_recorder
+from mails.api.viewsets.rules import RulePagination
+from mails.models import QueueRule
+from mails.queue_rules import FIELDS, QueueRuleInvalid, QueueRuleNotFound
+from mercury.lib.mail import printable
+from mercury.lib.rest.openapi import describe_header
+from mercury.lib.rest.problems import FieldError, Problem, build_pointer
+from mercury.lib.rest.resource import ResourceViewSet
+
+_ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
+_REQUIRED = ("name", "queue")
+_UNKNOWN_NAMED = 20
+
+
+class QueueRuleViewSet(ResourceViewSet):
+    """The queue rules of this instance, in their order."""
+
+    tag, noun = "Queue rules", "rule"
+    verbs = {"create": "add"}
+    queryset = QueueRule.objects.none()
+    lookup_url_kwarg = "rule_id"
+    lookup_value_regex = "[^/]+"
+    serializer_class = QueueRuleSerializer
+    serializer_classes = {"create": NewQueueRuleSerializer, "update": ChangedQueueRuleSerializer}
+    pagination_class = RulePagination
+    filter_fields = RULE_FIELDS
+    ordering = "position"
+    required_scopes = {
+        "GET": Scope.PROVIDERS_READ,
+        **dict.fromkeys(("POST", "PUT", "DELETE"), Scope.PROVIDERS_WRITE),
+    }
+    required_permissions = {
+        "GET": "mails.view_queuerule",
+        "POST": "mails.add_queuerule",
+        "PUT": "mails.change_queuerule",
+        "DELETE": "mails.delete_queuerule",
+    }
+
+    def get_queryset(self) -> QuerySet[QueueRule]:
+        """Return all rules."""
+        return QueueRule.objects.all()
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List queue rules.
+
+        In their order: the first enabled rule that an email matches decides in which queue it waits.
+        """
+        return super().list(request, *args, **kwargs)
+
+    @extend_schema(
+        responses={201: StoredQueueRuleSerializer},
+        parameters=[describe_header("Location", "The rule's URL.", on=[201])],
+    )
+    def create(self, request: Request) -> Response:
+        """Add a queue rule.
+
+        It decides for new emails within two seconds. `warnings` names what is probably wrong, with an example.
+        """
+        body = self._store(request, None)
+        return Response(body, status=201, headers={"Location": body["url"]})
+
+    def retrieve(self, request: Request, rule_id: str) -> Response:
+        """Read a queue rule."""
+        return Response(QueueRuleSerializer(context={"request": request}).to_representation(_find(rule_id)))
+
+    @extend_schema(responses={200: StoredQueueRuleSerializer})
+    def update(self, request: Request, rule_id: str) -> Response:
+        """Update a queue rule.
+
+        What is left out stays as it is. Emails that wait stay in their queue.
+        """
+        return Response(self._store(request, _find(rule_id)))
+
+    @extend_schema(responses={204: OpenApiResponse(description="Removed.")})
+    def destroy(self, request: Request, rule_id: str) -> Response:
+        """Remove a queue rule."""
+        queue_rules.delete([_find(rule_id)], by=format_recorder(request))
+        return Response(status=204)
+
+    def build_url(self, pk: int) -> str:
+        """Return the URL of a rule."""
+        return build_queue_rule_url(self.request, pk)
+
+    def _store(self, request: Request, before: QueueRule | None) -> dict[str, Any]:
+        row = _read(cast(Mapping[str, Any], request.data), before)  # the parser takes objects only
+        try:
+            queue_rules.save(row, by=format_recorder(request))
+        except QueueRuleInvalid as invalid:
+            raise _refuse(invalid.errors) from None
+        except QueueRuleNotFound:
+            raise Http404 from None
+        shown: dict[str, Any] = StoredQueueRuleSerializer(context={"request": request}).to_representation(row)
+        return shown
+
+
+def _find(rule_id: str) -> QueueRule:
+    row = QueueRule.objects.filter(pk=int(rule_id)).first() if _ID.fullmatch(rule_id) else None
+    if row is None:
+        raise Http404
+    return row
+
+
+def _read(given: Mapping[str, Any], before: QueueRule | None) -> QueueRule:
+    """Return the rule of a request. Raises Problem with each error."""
+    known = (*FIELDS, *NewQueueRuleSerializer.ignored)
+    unknown = [printable.replace_unprintable(name[:60], allowed="") for name in given if name not in known]
+    errors = {name: f"There is no field '{name}'. Known: {', '.join(FIELDS)}." for name in unknown[:_UNKNOWN_NAMED]}
+    try:
+        row = queue_rules.read_rule(given, before)
+    except QueueRuleInvalid as invalid:
+        raise _refuse(errors | invalid.errors, missing=() if before else set(_REQUIRED).difference(given)) from None
+    if errors:
+        raise _refuse(errors)
+    return row
+
+
+def _refuse(errors: Mapping[str, str], *, missing: Any = ()) -> Problem:
+    listed = [
+        FieldError(
+            detail=detail,
+            code="required" if place in missing else "invalid",
+            pointer=build_pointer(*(place.split(".") if place else ())),
+        )
+        for place, detail in errors.items()
+    ]
+    code, summary = NewQueueRuleSerializer.problem
+    return Problem(400, code, summary, errors=listed)
