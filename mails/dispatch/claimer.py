@@ -35,7 +35,6 @@ from providers.routing.capacity import measure_route
 
 log = structlog.get_logger(__name__)
 
-RESTS = 4.0  # times as long as a pass took do queues rest that are not urgent, while urgent email arrives
 AFTER_A_CHANGE = 0.05  # seconds before due emails are looked for again whose account, or queue, has just changed
 SPREAD = dt.timedelta(milliseconds=200)  # in which all dispatchers look for an email that becomes due
 SOON = 0.02  # seconds before an account is asked again at the earliest
@@ -51,7 +50,7 @@ class Claimer:
         self.planner = Planner(pool, settings)
         self._routes = DueRoutes(queues)
         self._limits = QueueLimits(queues)
-        self._pacing = Pacing(rests=RESTS)
+        self._pacing = Pacing()
         self._is_woken = False  # emails may have arrived that the known routes do not have
         self._pool = pool
         self._settings = settings

@@ -2,7 +2,8 @@
 
 import time
 
-LATELY = 2.0  # seconds after an urgent email in which others rest
+LATELY = 2.0  # seconds after an urgent email in which others rest …
+RESTS = 4.0  # … times as long as their pass took
 
 
 class Pacing:
@@ -11,9 +12,7 @@ class Pacing:
     A backlog that is claimed without a rest delays each step of an urgent email. Costs nothing while none arrives.
     """
 
-    def __init__(self, *, rests: float) -> None:
-        """`rests`: times as long as their pass took."""
-        self._rests = rests
+    def __init__(self) -> None:
         self._urgent_at = float("-inf")  # monotonic clock, as all here
         self._rests_until = float("-inf")
 
@@ -27,4 +26,4 @@ class Pacing:
         if urgent:
             self._urgent_at = ended
         if others and ended - self._urgent_at < LATELY:
-            self._rests_until = ended + self._rests * (ended - began)
+            self._rests_until = ended + RESTS * (ended - began)

@@ -79,13 +79,13 @@ def test_a_pass_asks_for_no_more_than_is_free_and_always_for_text(due, free):
 @pytest.mark.parametrize(
     ("urgent", "others", "rest"),
     [
-        (True, True, 1.0),  # twice the half second that the pass took
+        (True, True, 2.0),  # four times the half second that the pass took
         (True, False, 0.0),
         (False, True, 0.0),  # nobody waits for it
     ],
 )
 def test_others_rest_after_their_passes_while_urgent_email_arrives(urgent, others, rest):
-    pacing = Pacing(rests=2.0)
+    pacing = Pacing()
 
     pacing.note_pass(10.0, urgent=urgent, others=others, now=10.5)
 
@@ -94,7 +94,7 @@ def test_others_rest_after_their_passes_while_urgent_email_arrives(urgent, other
 
 
 def test_others_rest_no_more_once_no_urgent_email_has_arrived_for_a_while():
-    pacing = Pacing(rests=2.0)
+    pacing = Pacing()
     pacing.note_pass(10.0, urgent=True, others=False, now=10.5)
 
     pacing.note_pass(12.0, urgent=False, others=True, now=12.5)
