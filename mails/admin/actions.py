@@ -14,8 +14,8 @@ from mails import pauses
 from mails.actions import apply, pausing, preview, rules
 from mails.actions.errors import AccountNotUsable, ActionNotAllowed, ChangesRefused, MailNotFound
 from mails.actions.rules import MAX_NOTE
-from mails.admin import choice, recipients
-from mails.admin.times import read_times
+from mails.admin import choice, recipients, times
+from mails.admin.times import TimesForm
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest
 from mails.lifecycle.recipient_changes import NO_CHANGES
@@ -54,7 +54,8 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         messages.warning(request, str(ActionNotAllowed(mail, action, action_requests.list_actions(mail))))
         return page
     restarts = action == Action.REPROCESS
-    if restarts and (forecast := choice.redirect_to_forecast(request, recipients.list_typed(request, mail))):
+    timing = times.read_for_action(request, action)
+    if restarts and (forecast := choice.redirect_to_forecast(request, _list_typed(request, mail, timing))):
         return forecast
     account_choice = choice.read_constraint(request.GET) if restarts else EVERY_ACCOUNT
     try:
@@ -63,7 +64,6 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         messages.error(request, str(wrong))
         return redirect(choice.link_to_every_account(request))
     reason, error = read_note(request)
-    timing = read_times(request.POST if request.method == "POST" else None) if action == Action.RESCHEDULE else None
     changes, wrong_changes = recipients.read_changes(request, mail) if restarts else (NO_CHANGES, list[str]())
     errors = [*([error] if error else []), *(timing.errors if timing else []), *wrong_changes]
     if request.method == "POST" and not errors:
@@ -89,11 +89,11 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         "sentences": [
             f"“{subject}” to {replace_unprintable(mail.recipient)}.",
             *preview.describe_effect(mail, action, account_choice),
-            *(recipients.describe_accepted(mail) if restarts else []),
         ],
         "button": button if possible else "",
         "account_choice": choice.make_constraint_field(account_choice, int(possible)) if restarts else None,
-        "times": timing,
+        "times": timing if possible else None,
+        "boxes": recipients.make_boxes(request, mail) if restarts and possible else [],
         "fields": [*(recipients.make_fields(request, mail) if restarts else []), _NOTE | {"value": reason}]
         if possible
         else [],
@@ -101,6 +101,10 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         "back": reverse("admin:mails_mail_change", args=[mail.pk]),
     }
     return _confirm(request, context)
+
+
+def _list_typed(request: HttpRequest, mail: Mail, timing: TimesForm | None) -> dict[str, str]:
+    return recipients.list_typed(request, mail) | (timing.typed if timing else {})
 
 
 def _apply(request: HttpRequest, mail: Mail, action_request: ActionRequest) -> None:

@@ -14,8 +14,7 @@ from django.urls import URLPattern, path, reverse
 from mails.actions import apply, bulk, rules, wording
 from mails.actions.errors import AccountNotUsable
 from mails.actions.preview import ActionPreview, preview_action
-from mails.admin import actions, choice
-from mails.admin.times import read_times
+from mails.admin import actions, choice, times
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, ActionRequest
 from mails.models import BulkAction
 from mails.reporting import search, systemic_refusals
@@ -51,7 +50,8 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         messages.warning(request, "No email is selected. Select some, or apply the action to all.")
         return redirect(back)
     restarts = action == Action.REPROCESS
-    if restarts and (forecast := choice.redirect_to_forecast(request)):
+    timing = times.read_for_action(request, action)
+    if restarts and (forecast := choice.redirect_to_forecast(request, timing.typed if timing else {})):
         return forecast
     account_choice = choice.read_constraint(request.GET) if restarts else EVERY_ACCOUNT
     at, included = _read_shown_at(request), _read_also(request)
@@ -70,7 +70,6 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         messages.error(request, str(wrong))
         return redirect(choice.link_to_every_account(request))
     note, error = actions.read_note(request)
-    timing = read_times(request.POST if request.method == "POST" else None) if action == Action.RESCHEDULE else None
     errors = [*([error] if error else []), *(timing.errors if timing else [])]
     description = choice.describe_selection(request.GET)
     if request.method == "POST" and not errors and (preview.eligible or preview.more):

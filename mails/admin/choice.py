@@ -20,6 +20,7 @@ from mails.states import Action
 from mercury.lib.mail.printable import replace_unprintable
 
 SELECTED_AT_MOST = 500
+_TYPED = ("recipient-", "again-", "send_at", "expires_at", "time_zone")  # fields that are typed again with each request
 NOTHING_TYPED: Mapping[str, str] = MappingProxyType({})
 
 
@@ -113,6 +114,8 @@ def redirect_to_forecast(request: HttpRequest, typed: Mapping[str, str] = NOTHIN
 
 def _link_to_accounts(request: HttpRequest, constraint: AccountChoice, typed: Mapping[str, str] = NOTHING_TYPED) -> str:
     query = request.GET.copy()
+    for name in [name for name in query if name.startswith(_TYPED)]:
+        del query[name]
     for name, value in typed.items():
         query[name] = value
     for name in ("account_choice", "via", "note"):

@@ -1,9 +1,9 @@
-"""The recipients of an email on the page that reprocesses it: each in a field, to be corrected or emptied."""
+"""The recipients of an email on the page that reprocesses it: each in a field, to be corrected or emptied, or with a box."""
 
 from typing import Any, cast
 
 from django.contrib.auth.models import User
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 
 from mails.actions import recipients
 from mails.actions.errors import ChangesRefused
@@ -38,18 +38,28 @@ def make_fields(request: HttpRequest, mail: Mail) -> list[dict[str, Any]]:
     ]
 
 
+def make_boxes(request: HttpRequest, mail: Mail) -> list[dict[str, Any]]:
+    """Return a box for each recipient that the email was accepted for, to be ticked to send it to them once more."""
+    typed = _read(request)
+    return [
+        {
+            "name": _name_again(recipient),
+            "label": f"Send it once more to {replace_unprintable(recipient.address)}",
+            "note": "A provider accepted it already for this address, so it does not get it again unless you tick this.",
+            "checked": _name_again(recipient) in typed,
+        }
+        for recipient in _list_accepted(mail)
+    ]
+
+
 def list_typed(request: HttpRequest, mail: Mail) -> dict[str, str]:
     """Return the fields that were changed, for the URL of the page that shows another forecast."""
     fields = {_name(recipient): _read_typed(request, recipient) for recipient in _list_open(mail)}
     before = {_name(recipient): recipient.address for recipient in _list_open(mail)}
-    return {name: typed for name, typed in fields.items() if typed != before[name]}
-
-
-def describe_accepted(mail: Mail) -> list[str]:
-    """Return who has the email already, as a sentence; nothing if nobody has."""
-    accepted = [to.address for to in mail.recipients.all() if to.state == RecipientState.ACCEPTED]
-    named = replace_unprintable(", ".join(accepted))
-    return [f"A provider accepted it already for {named}: they do not get it again."] if accepted else []
+    again = {
+        _name_again(recipient): "on" for recipient in _list_accepted(mail) if _name_again(recipient) in _read(request)
+    }
+    return {name: typed for name, typed in fields.items() if typed != before[name]} | again
 
 
 def read_changes(request: HttpRequest, mail: Mail) -> tuple[RecipientChanges, list[str]]:
@@ -64,7 +74,8 @@ def read_changes(request: HttpRequest, mail: Mail) -> tuple[RecipientChanges, li
                 replaced.append((recipient.address, Mailbox(address=address, name=recipient.name)))
         except InvalidAddress as invalid:
             errors.append(f"{replace_unprintable(typed)}: {invalid}")
-    changes = RecipientChanges(replaced=tuple(replaced), dropped=tuple(dropped))
+    again = [recipient.address for recipient in _list_accepted(mail) if _name_again(recipient) in _read(request)]
+    changes = RecipientChanges(replaced=tuple(replaced), dropped=tuple(dropped), again=tuple(again))
     if errors or not changes:
         return NO_CHANGES, errors
     try:
@@ -78,10 +89,21 @@ def _list_open(mail: Mail) -> list[Recipient]:
     return [recipient for recipient in mail.recipients.all() if recipient.state != RecipientState.ACCEPTED]
 
 
+def _list_accepted(mail: Mail) -> list[Recipient]:
+    return [recipient for recipient in mail.recipients.all() if recipient.state == RecipientState.ACCEPTED]
+
+
+def _read(request: HttpRequest) -> QueryDict:
+    """Return what was typed, here or before the accounts were changed."""
+    return request.POST if request.method == "POST" else request.GET
+
+
 def _read_typed(request: HttpRequest, recipient: Recipient) -> str:
-    """Return what was typed for a recipient, here or before the accounts were changed."""
-    typed = request.POST if request.method == "POST" else request.GET
-    return typed.get(_name(recipient), recipient.address).strip()[: addresses.MAX_ADDRESS]
+    return _read(request).get(_name(recipient), recipient.address).strip()[: addresses.MAX_ADDRESS]
+
+
+def _name_again(recipient: Recipient) -> str:
+    return f"again-{recipient.pk}"
 
 
 def _name(recipient: Recipient) -> str:

@@ -1,6 +1,7 @@
 """`manage.py reprocess`: send emails again that were not sent."""
 
 import argparse
+import datetime as dt
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from mails.actions.errors import AccountNotUsable, ChangesRefused
 from mails.lifecycle.action_requests import AccountChoice, ActionRequest
 from mails.lifecycle.recipient_changes import RecipientChanges
 from mails.management.action_commands import CLIENT, ActionCommand
+from mails.management.time_options import MOMENT_FORMS, parse_time, plan_times
 from mails.message import addresses
 from mails.message.addresses import InvalidAddress
 from mails.message.message import Mailbox
@@ -60,10 +62,13 @@ class Command(ActionCommand):
         )
 
         parser.add_argument(
+            "--at", metavar="TIME", help=f"When to send them: {MOMENT_FORMS}, or now. Default: as soon as possible."
+        )
+        parser.add_argument(
             "--expires",
             type=commands.parse_duration_option,
             metavar="2d",
-            help="Stop trying after this time. Default: as for a new email (MERCURY_EXPIRY).",
+            help="Stop trying after this time, counted from --at if that is given. Default: as for a new email (MERCURY_EXPIRY).",
         )
         parser.add_argument(
             "--replace",
@@ -102,8 +107,18 @@ class Command(ActionCommand):
             super().action_request(options),
             account_choice=account_choice,
             recipients=changes,
-            expires_at=database_clock.now() + options["expires"] if options["expires"] else None,
+            **_read_times(options),
         )
+
+
+def _read_times(options: dict[str, Any]) -> dict[str, Any]:
+    """Return when to send the emails, and when to stop, as an action request has them. Raises CommandError."""
+    expires: dt.timedelta | None = options["expires"]
+    if options["at"] is None:
+        return {"expires_at": database_clock.now() + expires if expires else None}
+    send_at = parse_time("--at", options["at"])
+    expires_at = (send_at or database_clock.now()) + expires if expires else None
+    return {"times": plan_times(send_at, expires_at)}
 
 
 def _check_changes(ids: list[str], changes: RecipientChanges) -> None:

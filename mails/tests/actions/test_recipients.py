@@ -295,7 +295,7 @@ def test_the_page_has_a_field_for_each_recipient_that_has_no_email_yet(olympus):
     operator.post(url, {"account_choice": "all", names[WRONG]: HERA, names[IRIS]: ""})
 
     assert f'value="{WRONG}"' in shown
-    assert f"A provider accepted it already for {ZEUS}" in shown
+    assert f"Send it once more to {ZEUS}" in shown
     assert wrong.status_code == 400
     assert 'value="nobody"' in wrong.text
     assert shown_recipients(mail) == [(HERA, "to", "pending"), (ZEUS, "to", "accepted")]

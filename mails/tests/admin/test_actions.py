@@ -11,11 +11,11 @@ from mails import pauses
 from mails.intake.client import Client
 from mails.lifecycle import action_execution
 from mails.maintenance import retention
-from mails.models import Mail
-from mails.states import Action, Source, Status
-from mails.tests.builders import a_mail, dispatch, event_names, reloaded
+from mails.models import Mail, Recipient
+from mails.states import Action, RecipientState, Source, Status
+from mails.tests.builders import HERA, IRIS, a_mail, dispatch, event_names, reloaded
 from mails.tests.callers import caller
-from mails.tests.lifecycle.support import CallsInProgress
+from mails.tests.lifecycle.support import CallsInProgress, read_last_blob
 from mails.tests.people import browser_of, zeus
 from mercury.lib.database import database_clock
 
@@ -332,6 +332,51 @@ def test_the_reason_stays_when_the_choice_is_changed(operator, given_up, hades):
     assert 'value="typo at home"' in unnamed.text
     assert 'value="typo at home"' in changed.text
     assert looked.redirect_chain == [(url, 302)]
+
+
+def test_an_email_is_reprocessed_at_a_time(operator, given_up, hades):
+    day = database_clock.now() + dt.timedelta(days=2)
+    typed = {"send_at": f"{day:%Y-%m-%d}T12:00", "expires_at": "", "time_zone": "Asia/Tokyo"}
+    url = action(given_up, "reprocess")
+
+    looked = operator.post(url, typed | {"account_choice": "not-tried", "look": "1"}, follow=True)
+    done = operator.post(looked.redirect_chain[0][0], typed | {"account_choice": "not-tried"}, follow=True)
+
+    assert f'value="{typed["send_at"]}"' in looked.text
+    assert "<option selected>Asia/Tokyo</option>" in looked.text
+    assert "Scheduled: to be sent at" in done.text
+    assert reloaded(given_up).send_at == day.replace(hour=3, minute=0, second=0, microsecond=0)
+    assert dispatch() == 0
+
+
+def test_a_time_that_is_refused_reprocesses_nothing(operator, given_up):
+    answer = operator.post(action(given_up, "reprocess"), {"send_at": "2016-11-06T18:00", "time_zone": "UTC"})
+
+    assert answer.status_code == 400
+    assert "Send at: 2016-11-06 18:00 UTC is past" in answer.text
+    assert reloaded(given_up).status == Status.DISCARDED
+
+
+def test_who_has_the_email_gets_it_once_more_if_that_is_ticked(operator, olympus, hades):
+    mail = a_mail(recipient=f"{HERA}, {IRIS}")
+    hera, iris = mail.recipients.order_by("id")
+    Recipient.objects.filter(pk=hera.pk).update(state=RecipientState.ACCEPTED)
+    Mail.objects.filter(pk=mail.pk).update(status=Status.WAITING)
+    url, box = action(mail, "reprocess"), f"again-{hera.pk}"
+    typed = {f"recipient-{iris.pk}": IRIS, "account_choice": "not-tried", "look": "1"}
+
+    page = operator.get(url).text
+    ticked = operator.post(url, typed | {box: "on"}, follow=True)
+    unticked = operator.post(ticked.redirect_chain[0][0], typed, follow=True)
+    operator.post(url, {f"recipient-{iris.pk}": IRIS, box: "on"})
+
+    assert f"Send it once more to {HERA}" in page
+    assert "checked> Send it once more" not in page
+    assert "checked> Send it once more" in ticked.text
+    assert "checked> Send it once more" not in unticked.text
+    assert read_last_blob(mail)["again"] == [HERA]
+    hera.refresh_from_db()
+    assert hera.state == RecipientState.PENDING
 
 
 def test_a_choice_without_an_account_does_nothing(operator, given_up):

@@ -107,6 +107,21 @@ def test_many_emails_are_reprocessed_through_the_selected_accounts(operator, oly
     assert {mail.events.get(event="REPROCESS").created_by for mail in mails} == {"user:hermes"}
 
 
+def test_many_emails_are_reprocessed_at_a_time(operator, olympus):
+    day = database_clock.now() + dt.timedelta(days=2)
+    mails = [create_discarded(), create_discarded()]
+    url = f"{MAILS}bulk/?action=reprocess&scope=all&state=discarded"
+    typed = {"send_at": f"{day:%Y-%m-%d}T00:30", "time_zone": "UTC", "account_choice": "via", "via": "olympus"}
+
+    looked = operator.post(url, typed, follow=True)
+    shown = operator.post(looked.redirect_chain[0][0], typed, follow=True).text
+
+    assert f'value="{typed["send_at"]}"' in looked.text
+    assert "2 queued, 0 skipped." in shown
+    due = day.replace(hour=0, minute=30, second=0, microsecond=0)
+    assert {(reloaded(mail).next_attempt_at, reloaded(mail).send_at) for mail in mails} == {(due, due)}
+
+
 def test_emails_without_an_untried_account_are_skipped_with_the_reason(operator, olympus, hades):
     hades.disable()
     tried_by_all = a_mail()

@@ -1,5 +1,7 @@
 """The commands cancel, hold, release, reprocess and resolve."""
 
+import datetime as dt
+
 import pytest
 
 from mails.maintenance import sweeper
@@ -107,6 +109,29 @@ def expired(account, status, **changes):
     sweeper.sweep()
     assert reloaded(mail).status == Status.EXPIRED
     return mail
+
+
+def test_reprocess_at_a_time(olympus):
+    mail = discarded(olympus, 400)
+    at = database_clock.now().replace(microsecond=0) + dt.timedelta(days=2)
+
+    ran = run("reprocess", str(mail.pk), "--at", at.isoformat(), "--expires", "2h", "--yes")
+
+    assert "1 queued" in ran.out
+    mail = reloaded(mail)
+    assert (mail.send_at, mail.next_attempt_at, mail.expires_at) == (at, at, at + dt.timedelta(hours=2))
+
+
+@pytest.mark.parametrize(
+    ("at", "words"), [("2016-11-06T18:00Z", "--at: 2016-11-06 18:00 UTC is past"), ("soon", "--at: 'soon'")]
+)
+def test_reprocess_refuses_a_time_with_its_option(at, words, olympus):
+    mail = discarded(olympus, 400)
+
+    ran = run("reprocess", str(mail.pk), "--at", at, "--yes")
+
+    assert (ran.code, reloaded(mail).status) == (ExitCode.USAGE_ERROR, Status.DISCARDED)
+    assert words in ran.error
 
 
 def test_reprocess_groups_by_cause_and_leaves_out_what_is_refused_for_its_own_sake(olympus):
