@@ -91,6 +91,7 @@ class MailStatistics:
     expired: int
     cancelled: int
     held: int
+    suppressed: int  # recipients that got no email, since they are on the suppression list
     queue_time: Durations  # from acceptance to the first attempt
     processing: Durations  # from acceptance to the final status
     acceptance: Durations  # from acceptance by Mercury to acceptance by a provider
@@ -129,6 +130,7 @@ class Point:
     expired: int
     held: int
     unknown: int  # attempts
+    suppressed: int  # recipients
     queue_time: Durations
     acceptance: Durations
     latency: Mapping[str, Durations]  # by account
@@ -289,6 +291,8 @@ def _build_point(start: dt.datetime, sums: Mapping[CounterKey, CounterSum]) -> P
                 queue_times.append(total)
             case Counted.END, Ending.DONE | Ending.FAILOVER:
                 acceptance.append(total)
+            case Counted.SUPPRESSED, _:
+                counts["suppressed"] += total.count
             case Counted.CALL, AttemptState.UNKNOWN:
                 counts["unknown"] += total.count
             case Counted.CALL, AttemptState.ACCEPTED:
@@ -302,6 +306,7 @@ def _build_point(start: dt.datetime, sums: Mapping[CounterKey, CounterSum]) -> P
         expired=counts[Ending.EXPIRED],
         held=counts[Ending.HELD],
         unknown=counts["unknown"],
+        suppressed=counts["suppressed"],
         queue_time=_measure_sums(queue_times),
         acceptance=_measure_sums(acceptance),
         latency={name: _measure_sums(latency[name]) for name in sorted(latency)},
@@ -326,6 +331,7 @@ def _summarize_mails(name: str, statistics: Statistics, chosen: Matches) -> Mail
         expired=ends[Ending.EXPIRED],
         cancelled=ends[Ending.CANCELLED],
         held=ends[Ending.HELD],
+        suppressed=_count_all(statistics.select(Counted.SUPPRESSED, chosen)),
         queue_time=_measure(statistics.select(Counted.FIRST_SEND, chosen)),
         processing=_measure(statistics.select(Counted.END, chosen)),
         acceptance=_measure(statistics.select(Counted.END, lambda key: chosen(key) and _is_sent(key))),

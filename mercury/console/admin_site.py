@@ -70,6 +70,7 @@ class MercuryAdminSite(admin.AdminSite):
         ours: list[URLPattern | URLResolver] = [
             path("figures/", self.admin_view(self.figures), name="figures"),
             path("queues/", self.admin_view(self.queues), name="queues"),
+            path("suppressions/", self.admin_view(self.suppressions), name="suppressions"),
             path("more/", self.admin_view(self.more), name="more"),
         ]
         return [*ours, *super().get_urls()]
@@ -123,6 +124,13 @@ class MercuryAdminSite(admin.AdminSite):
             "workers": Worker.objects.order_by("-seen_at")[:50],
         }
         return TemplateResponse(request, "admin/queues.html", context)
+
+    def suppressions(self, request: HttpRequest) -> HttpResponse:
+        """Redirect to the suppression list, with its search and filters."""
+        if not request.user.has_perm("mails.view_suppression"):
+            raise PermissionDenied("You do not have permission to view suppressions.")
+        query = request.META["QUERY_STRING"]
+        return redirect(f"{reverse('admin:mails_suppression_changelist')}{f'?{query}' if query else ''}")
 
     def more(self, request: HttpRequest) -> HttpResponse:
         """Show all other pages of the admin."""

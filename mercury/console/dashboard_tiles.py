@@ -47,7 +47,7 @@ def build_tiles(status: SystemStatus, whole: MailStatistics, points: Sequence[Po
         _build_oldest(status, points),
         _build_time_to_send(whole, points, period),
         _build_unknown(status, points),
-        _build_discarded(points, period),
+        _build_discarded(whole, points, period),
     ]
 
 
@@ -126,13 +126,15 @@ def _build_unknown(status: SystemStatus, points: Sequence[Point]) -> Tile:
     )
 
 
-def _build_discarded(points: Sequence[Point], period: Period) -> Tile:
+def _build_discarded(whole: MailStatistics, points: Sequence[Point], period: Period) -> Tile:
     discarded, expired = (_count_accepted_since(period.since, state) for state in (Status.DISCARDED, Status.EXPIRED))
+    recipients = "recipient" if whole.suppressed == 1 else "recipients"
+    suppressed = f"; {whole.suppressed:,} {recipients} suppressed" if whole.suppressed else ""
     return Tile(
         label="Discarded",
         figure=f"{discarded:,}",
         unit="emails",
-        note=f"of those accepted in the {period.words}, as they are now; {expired:,} more expired",
+        note=f"of those accepted in the {period.words}, as they are now; {expired:,} more expired{suppressed}",
         url=_link_emails(f"?state=discarded&age={period.key}"),
         tone="bad" if discarded or expired else "neutral",
         spark=chart_geometry.draw_spark([point.discarded + point.expired for point in points]),

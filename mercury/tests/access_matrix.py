@@ -263,6 +263,8 @@ def _sandbox() -> Iterator[Row]:
 
 
 def _suppressions() -> Iterator[Row]:
+    page = "admin/suppressions/"
+    yield _row(f"`/{page}`, redirects to the list", "GET", staff("mails.view_suppression"), page)
     listed, one = f"{API}^suppressions", f"{API}^suppressions/(?P<suppression_id>[^/]+)/?$"
     reads = holding("mails.view_suppression", scope=Scope.SUPPRESSIONS_READ)
     routes = (f"{listed}$", f"{listed}/$", f"{listed}/check/?$", f"{listed}/export/?$", one)

@@ -11,9 +11,11 @@ from mails.actions import apply
 from mails.dispatch.due import claim
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Attempt, Mail, Recipient, Rollup, Suppression
+from mails.reporting import statistics
 from mails.states import Action, Counted, EventName, RecipientState, Status, SuppressionReason
 from mails.suppression import entries
 from mails.tests.builders import HELLO, HERA, IRIS, a_mail, dispatch, event_names, reloaded, submit
+from mails.tests.people import browser_of, hermes
 from mails.timeline.advice import advise
 from mails.timeline.summary import summarize
 from mercury.lib.database import database_clock
@@ -138,6 +140,17 @@ def test_suppressed_recipients_are_counted() -> None:
     counted = Rollup.objects.filter(kind=Counted.SUPPRESSED).values_list("count", flat=True)
     assert sum(counted) == 2
     assert sum(Rollup.objects.filter(kind=Counted.END, outcome="discarded").values_list("count", flat=True)) == 1
+    now = database_clock.now() + dt.timedelta(seconds=1)
+    figures = statistics.load_statistics(now - dt.timedelta(hours=1), now)
+    assert statistics.summarize_all(figures).suppressed == 2
+    assert [row.suppressed for row in statistics.summarize_queues(figures)] == [2]
+    assert sum(point.suppressed for point in statistics.build_series(figures)) == 2
+    assert "; 2 recipients suppressed" in browser_of(hermes()).get("/admin/").text
+
+
+def test_the_path_of_the_list_leads_to_it() -> None:
+    answer = browser_of(hermes()).get("/admin/suppressions/?q=hera")
+    assert answer["Location"] == "/admin/mails/suppression/?q=hera"
 
 
 def test_a_claim_without_entries_asks_nothing_more(django_assert_num_queries: Any) -> None:

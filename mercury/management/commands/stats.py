@@ -27,6 +27,7 @@ MAILS = {
     "discarded": "Discarded",
     "expired": "Expired",
     "held": "Held",
+    "suppressed": "Suppressed recipients",
     "queue_time": "Queue time p50/p95/p99",
     "acceptance": "Time to send p50/p95/p99",
 }
@@ -167,6 +168,7 @@ def _build_mail_row(figures: MailStatistics) -> dict[str, object]:
         "discarded": figures.discarded,
         "expired": figures.expired,
         "held": figures.held,
+        "suppressed": figures.suppressed,
         "queue_time": _format_spread(figures.queue_time),
         "acceptance": _format_spread(figures.acceptance),
     }
