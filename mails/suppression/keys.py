@@ -25,6 +25,8 @@ def fold(address: str) -> str:
 def normalize(text: str) -> str:
     """Return the address in the form of the list. Raises InvalidAddress, also for `*` and for a whole domain."""
     text = text.strip()
+    if text.startswith(f"{ANY}@"):
+        raise InvalidAddress("'*' stands for no other letters here; the list has single addresses only.")
     if _PLAIN.fullmatch(text):
         return text.lower()
     if text == ANY:

@@ -86,7 +86,8 @@ def build_rules(values: Mapping[str, Any]) -> QuotaRules:
         **_check_number("daily_quota", values.get("daily_quota")),
         **_check_number("monthly_quota", values.get("monthly_quota")),
     }
-    zone, month_day = values.get("quota_zone") or "UTC", values.get("quota_month_day") or 1
+    zone, month_day = values.get("quota_zone") or "UTC", values.get("quota_month_day")
+    month_day = 1 if month_day is None else month_day
     if not _is_zone(zone):
         errors["quota_zone"] = "It is not the name of a time zone. Write one such as UTC or America/Los_Angeles."
     if not 1 <= month_day <= MAX_MONTH_DAY:

@@ -101,6 +101,7 @@ def test_this_process_looks_again_after_an_entry_was_added() -> None:
     [
         ("*", "everybody"),
         ("@olimpus.com", "whole domain"),
+        ("*@olimpus.com", "single addresses only"),
         ("hera", "@"),
         ("", "empty"),
         ("a@b@c", "@"),

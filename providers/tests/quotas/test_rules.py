@@ -20,6 +20,7 @@ pytestmark = pytest.mark.one_leg
         ({"quota_zone": "Olympus"}, "quota_zone", "America/Los_Angeles"),
         ({"quota_zone": "../../etc/passwd"}, "quota_zone", "time zone"),
         ({"quota_month_day": 31}, "quota_month_day", "from 1 to 28"),
+        ({"quota_month_day": 0}, "quota_month_day", "from 1 to 28"),
         ({"warm_up": "tomorrow:30d"}, "warm_up", "2026-12-01:30d"),
         ({"warm_up": "2026-12-01"}, "warm_up", "2026-12-01:50,100,500"),
         ({"warm_up": "2026-12-01:50,,100"}, "warm_up", "2026-12-01:50,100,500"),
