@@ -7,7 +7,7 @@ written, and is kept for a day more: `mails.maintenance.unused_files` deletes on
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.core.files import File
@@ -97,33 +97,51 @@ class MeasuredContent(File):  # type: ignore[type-arg]
 
 def write(content: "File[Any]") -> str:
     """Write bytes to a new place, and return it. It stays on record as unused until something keeps it, for a day."""
-    location = _choose_location()
-    UnusedFile.objects.create(location=location, delete_at=database_clock.now() + KEPT_UNUSED)
-    try:
-        storage.save(location, content)
-    except BaseException:
-        discard([location])
-        raise
+    (location,) = write_all([content])
     return location
+
+
+def write_all(written: "Sequence[File[Any]]") -> list[str]:
+    """Write the bytes of each to a new place, and return these, as `write` does. One statement for all."""
+    locations, delete_at = [_choose_location() for _ in written], database_clock.now() + KEPT_UNUSED
+    UnusedFile.objects.bulk_create(UnusedFile(location=location, delete_at=delete_at) for location in locations)
+    try:
+        for location, content in zip(locations, written, strict=True):
+            storage.save(location, content)
+    except BaseException:
+        discard(locations)
+        raise
+    return locations
 
 
 def keep(sha256: str, size: int, location: str) -> None:
     """Make what was written a content. If there is one of the same bytes, use that instead, and discard these."""
+    keep_all([FileContent(sha256=sha256, size=size, location=location)])
+
+
+def keep_all(written: Iterable[FileContent]) -> None:
+    """Make all that were written contents, as `keep` does. The same few statements for any number of them."""
     with transaction.atomic():
-        if mark_used([sha256]):
-            discard([location])
-            return
-        _, is_new = FileContent.objects.get_or_create(sha256=sha256, defaults={"size": size, "location": location})
-        if is_new:
-            take_off_record([location])
-        else:
-            discard([location])
+        by_hash = {content.sha256: content for content in written}
+        known = mark_used(by_hash)
+        new = sorted(by_hash.keys() - known)  # in one order: two writers never wait for each other in turn
+        FileContent.objects.bulk_create([by_hash[sha256] for sha256 in new], ignore_conflicts=True)
+        stored = set(FileContent.objects.filter(pk__in=new).values_list("location", flat=True))
+        kept = [content.location for content in by_hash.values() if content.location in stored]
+        take_off_record(kept)
+        if others := {content.location for content in by_hash.values()}.difference(kept):
+            discard(others)
 
 
-def store(content: "bytes | File[Any]", sha256: str, size: int) -> None:
-    """Store a content whose hash is known, unless it is stored already."""
-    if not mark_used([sha256]):
-        keep(sha256, size, write(ContentFile(content) if isinstance(content, bytes) else content))
+def store(given: Mapping[str, tuple["bytes | File[Any]", int]]) -> None:
+    """Store contents, with their sizes, by their hashes; one that is stored already is marked as used."""
+    known = mark_used(given)
+    new = {sha256: content for sha256, content in given.items() if sha256 not in known}
+    if not new:
+        return
+    files = [ContentFile(content) if isinstance(content, bytes) else content for content, _ in new.values()]
+    places = zip(new.items(), write_all(files), strict=True)
+    keep_all(FileContent(sha256=sha256, size=size, location=location) for (sha256, (_, size)), location in places)
 
 
 def mark_used(hashes: Collection[str]) -> set[str]:

@@ -13,7 +13,9 @@ from mails.message.message import AttachmentReference
 from mails.models import StoredFile
 
 References = tuple[AttachmentReference, ...]
-READ_TOGETHER = MARKED_TOGETHER = 1000  # uploads, contents; a database has a limit on the parameters of a statement
+READ_TOGETHER = STORED_TOGETHER = MARKED_TOGETHER = (
+    1000  # uploads, contents; a database has a limit on the parameters of a statement
+)
 
 
 class OwnFiles:
@@ -50,10 +52,10 @@ class OwnFiles:
 
 def store(files: Iterable[GivenFile], hashes: Iterable[str]) -> None:
     """Store the contents that are not stored yet, each once. From here on all are kept for a day, also if no email follows."""
-    given = {file.sha256: file for file in files if file.content is not None}
-    for sha256, file in given.items():
-        assert file.content is not None  # noqa: S101 (chosen by it)
-        contents.store(file.content, sha256, file.size)
+    given = {file.sha256: (file.content, file.size) for file in files if file.content is not None}
+    listed = list(given)
+    for start in range(0, len(listed), STORED_TOGETHER):
+        contents.store({sha256: given[sha256] for sha256 in listed[start : start + STORED_TOGETHER]})
     uploaded = sorted(set(hashes) - given.keys())
     for start in range(0, len(uploaded), MARKED_TOGETHER):
         contents.mark_used(uploaded[start : start + MARKED_TOGETHER])

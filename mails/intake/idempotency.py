@@ -4,7 +4,7 @@ import datetime as dt
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,6 +19,7 @@ from mails.models import IdempotencyKey, Mail
 from mails.states import IDEMPOTENCY_KEYS_KEPT
 
 MAX_LENGTH = 255
+READ_TOGETHER = 1000  # keys; a database has a limit on the parameters of a statement
 _PRINTABLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 _REUSED = Refused(
     reason=RefusalReason.KEY_REUSED,
@@ -50,10 +51,27 @@ def build_key(key: str, submission: ValidSubmission, *, owner: str, mail: Mail) 
     )
 
 
-def has_answer(key: str, submission: ValidSubmission, *, owner: str, now: dt.datetime) -> bool:
-    """Return True if this submission with this key was accepted before, so that it gets that answer again. One query."""
-    rows = IdempotencyKey.objects.filter(owner=owner, key=key, created_at__gt=now - IDEMPOTENCY_KEYS_KEPT)
-    return rows.filter(body_hash=_hash_body(submission)).exists()
+class EarlierBodies:
+    """The bodies that one client's keys were used with before. Those of all its submissions are read when the first is needed."""
+
+    def __init__(self, owner: str, keys: Iterable[str | None], now: dt.datetime) -> None:
+        """`keys`: of all submissions, as they were given."""
+        self._owner, self._keys, self._since = owner, keys, now - IDEMPOTENCY_KEYS_KEPT
+        self._hashes: dict[str, str] = {}  # empty for a key that was not used
+
+    def has(self, key: str, submission: ValidSubmission) -> bool:
+        """Return True if this submission with this key was accepted before. One query for a thousand new keys."""
+        if key not in self._hashes:
+            self._load({key, *(other for other in self._keys if other is not None and not explain_invalid(other))})
+        return self._hashes[key] == _hash_body(submission)
+
+    def _load(self, keys: set[str]) -> None:
+        self._hashes = dict.fromkeys(keys, "")
+        listed = sorted(keys)
+        rows = IdempotencyKey.objects.filter(owner=self._owner, created_at__gt=self._since)
+        for start in range(0, len(listed), READ_TOGETHER):
+            found = rows.filter(key__in=listed[start : start + READ_TOGETHER])
+            self._hashes |= dict(found.values_list("key", "body_hash"))
 
 
 def answer_again(left_out: Sequence[NewMail]) -> dict[uuid.UUID, Receipt]:

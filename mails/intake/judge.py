@@ -14,6 +14,7 @@ from mails.intake import idempotency, queue_choice, submission
 from mails.intake.attachment_fields import GivenFile
 from mails.intake.client import Client, is_sender_allowed
 from mails.intake.given_files import OwnFiles
+from mails.intake.idempotency import EarlierBodies
 from mails.intake.receipts import IDEMPOTENCY_KEY, InvalidField, RefusalReason, Refused
 from mails.intake.submission import CopySource, InvalidSubmission, Submission, ValidSubmission
 from mails.intake.submission_fields import KEPT_OF_A_REJECTED
@@ -58,6 +59,8 @@ class Judge:
         self._files = OwnFiles(client.file_owner, [given.fields.get("attachments") for given in submissions])
         self._received_at = database_clock.now_ns()
         self._created_at = database_clock.from_ns(self._received_at)
+        keys = [given.idempotency_key for given in submissions]
+        self._earlier = EarlierBodies(client.owner, keys, self._created_at)
         self._accepted_events: dict[tuple[Any, ...], tuple[EventDraft, ...]] = {}
         self._senders: dict[str, Refused | None] = {}  # as they were given, with what is against them
 
@@ -137,7 +140,7 @@ class Judge:
             InvalidField(field=error.field, code=error.code, detail=error.detail)
             for error in schedule.find_errors(values["send_at"], values["expires_at"], now)
         )
-        if errors and key and idempotency.has_answer(key, valid, owner=self._client.owner, now=now):
+        if errors and key and self._earlier.has(key, valid):
             return ()
         return errors
 

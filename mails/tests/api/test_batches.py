@@ -1,5 +1,7 @@
 """`POST mails/batch`: many emails in one request, each judged alone, those accepted in one transaction."""
 
+import base64
+import datetime as dt
 import io
 import json
 
@@ -12,9 +14,10 @@ from mails.api.viewsets import batches
 from mails.files import uploads
 from mails.files.uploads import Owner
 from mails.lifecycle import writer
-from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
+from mails.models import ApiKey, FileContent, IdempotencyKey, Mail, uuid7
 from mails.states import Status
 from mails.tests.callers import HELLO, HERA, MAILS, ZEUS, caller, problem, send_raw
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db
 BATCH = f"{MAILS}batch"
@@ -264,13 +267,41 @@ def test_one_file_of_many_emails_is_stored_once(zeus, monkeypatch):
 
     stored = []
     real = contents.store
-    monkeypatch.setattr(contents, "store", lambda *given: stored.append(given[1]) or real(*given))
+    monkeypatch.setattr(contents, "store", lambda given: stored.extend(given) or real(given))
     crown = [{"filename": "crown.txt", "content_type": "text/plain", "content": "Z29sZA=="}]
 
     found = results(zeus.post(BATCH, mails(3, attachments=crown)), 202)
 
     assert len(stored) == 1
     assert [mail.files.count() for mail in Mail.objects.filter(pk=found[0]["mail"])] == [1]
+
+
+def test_new_files_of_many_emails_are_stored_by_the_same_statements_as_one(zeus):
+    def post(number, of):
+        texts = [base64.b64encode(f"law {number}.{part}".encode()).decode() for part in range(of)]
+        law = {"filename": "law.txt", "content_type": "text/plain"}
+        batch = [mails(1, attachments=[law | {"content": text}])[0] for text in texts]
+        with CaptureQueriesContext(connection) as queries:
+            results(zeus.post(BATCH, batch), 202)
+        return len([query for query in queries if "mails_filecontent" in query["sql"] or "unused" in query["sql"]])
+
+    assert post(1, of=1) == post(2, of=5)
+    assert FileContent.objects.count() == 6
+
+
+def test_repeated_emails_whose_times_are_past_are_found_by_one_query(zeus, monkeypatch):
+    soon = (database_clock.now() + dt.timedelta(hours=1)).isoformat()
+    batch = [mail | {"idempotency_key": f"k{number}"} for number, mail in enumerate(mails(4, send_at=soon))]
+    results(zeus.post(BATCH, batch[:3]), 202)
+    later = database_clock.now_ns() + 2 * 3600 * 10**9
+    monkeypatch.setattr(database_clock, "now_ns", lambda: later)
+
+    with CaptureQueriesContext(connection) as queries:
+        found = results(zeus.post(BATCH, [*batch, batch[0] | {"subject": "Other"}]), 207)
+
+    assert [result["status"] for result in found] == [202, 202, 202, 400, 400]
+    looks = [query for query in queries if '"mails_idempotencykey"."created_at" >' in query["sql"]]
+    assert len(looks) == 1
 
 
 def test_different_uploads_of_many_emails_are_read_by_one_query(zeus):

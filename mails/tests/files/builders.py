@@ -17,7 +17,7 @@ CROWN = bytes(range(256)) * 40  # 10,240 bytes
 def a_link(content: bytes = CROWN, **changes: Any) -> DownloadLink:
     """A download link, as an email of zeus has it."""
     sha256 = hashlib.sha256(content).hexdigest()
-    contents.store(content, sha256, len(content))
+    contents.store({sha256: (content, len(content))})
     columns = {
         "mail": changes.pop("mail", None) or a_mail(),
         "number": 1,

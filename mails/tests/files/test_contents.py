@@ -22,8 +22,8 @@ def age(days: float) -> None:
 
 
 def test_a_content_is_stored_once():
-    contents.store(PNG, HASH, len(PNG))
-    contents.store(PNG, HASH, len(PNG))
+    contents.store({HASH: (PNG, len(PNG))})
+    contents.store({HASH: (PNG, len(PNG))})
 
     (path,) = list_stored()
     assert path.read_bytes() == PNG
@@ -43,7 +43,7 @@ def test_two_writers_of_the_same_bytes_keep_one_content():
 
 
 def test_only_its_owner_can_read_a_file_on_disk():
-    contents.store(PNG, HASH, len(PNG))
+    contents.store({HASH: (PNG, len(PNG))})
 
     (path,) = list_stored()
     assert path.stat().st_mode & 0o777 == 0o600
@@ -97,7 +97,7 @@ def test_what_the_storage_cannot_delete_is_tried_again(monkeypatch):
 
 
 def test_a_content_that_nothing_uses_is_deleted_a_day_after_its_last_use():
-    contents.store(PNG, HASH, len(PNG))
+    contents.store({HASH: (PNG, len(PNG))})
 
     assert contents.delete_unreferenced(10) == 0
     age(days=2)
@@ -107,7 +107,7 @@ def test_a_content_that_nothing_uses_is_deleted_a_day_after_its_last_use():
 
 
 def test_a_content_that_is_about_to_be_used_is_kept():
-    contents.store(PNG, HASH, len(PNG))
+    contents.store({HASH: (PNG, len(PNG))})
     age(days=2)
 
     assert contents.mark_used([HASH]) == {HASH}
@@ -115,7 +115,7 @@ def test_a_content_that_is_about_to_be_used_is_kept():
 
 
 def test_a_mark_is_renewed_once_an_hour(django_assert_num_queries):
-    contents.store(PNG, HASH, len(PNG))
+    contents.store({HASH: (PNG, len(PNG))})
 
     with django_assert_num_queries(1):
         assert contents.mark_used([HASH, "0" * 64]) == {HASH}

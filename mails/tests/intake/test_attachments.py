@@ -282,7 +282,7 @@ def test_an_email_whose_content_was_deleted_in_between_is_not_stored(monkeypatch
 
 
 def test_files_of_emails_that_were_never_stored_are_deleted():
-    contents.store(PNG, HASH, len(PNG))  # and the process died
+    contents.store({HASH: (PNG, len(PNG))})  # and the process died
     FileContent.objects.update(used_at=database_clock.now() - 2 * contents.KEPT_UNUSED)
     a_mail(attachments=[attached(PDF, "a.pdf", "")])
 

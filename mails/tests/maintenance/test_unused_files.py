@@ -94,7 +94,7 @@ def test_a_storage_that_does_not_answer_stops_no_other_task(monkeypatch):
 @pytest.mark.parametrize("used_first", [True, False])
 def test_a_content_that_is_used_while_it_is_deleted_is_stored_again_or_stays(used_first):
     """The deletion and the email that uses the content meet at the row; whoever is second sees what the first did."""
-    contents.store(PNG, HASH, len(PNG))
+    contents.store({HASH: (PNG, len(PNG))})
     pass_days()
     second = threading.Thread(target=use if not used_first else delete)
 
@@ -110,7 +110,7 @@ def test_a_content_that_is_used_while_it_is_deleted_is_stored_again_or_stays(use
 
 
 def use(*, close=True):
-    contents.store(PNG, HASH, len(PNG))
+    contents.store({HASH: (PNG, len(PNG))})
     if close:
         connection.close()
 

@@ -83,7 +83,7 @@ def test_an_email_takes_its_file_from_the_bucket(bucket, olympus):
 
 
 def test_what_nothing_uses_is_deleted_from_the_bucket(bucket):
-    contents.store(PNG, "1" * 64, len(PNG))
+    contents.store({"1" * 64: (PNG, len(PNG))})
     FileContent.objects.update(used_at=database_clock.now() - 2 * contents.KEPT_UNUSED)
 
     assert contents.delete_unreferenced(10) == 1
