@@ -189,7 +189,7 @@ def _api() -> Iterator[Row]:
     for method, right in {"PUT": "change", "DELETE": "delete"}.items():
         who = holding(f"mails.{right}_routingrule", scope=write)
         yield _row("API: `dispatcher/rules/…`", method, who, a_rule)
-    rules, a_rule = f"{API}^dispatcher/queue-rules", f"{API}^dispatcher/queue-rules/(?P<rule_id>[^/]+)/?$"
+    rules, a_rule = f"{API}^dispatcher/queue-rules", f"{API}^dispatcher/queue-rules/(?P<queue_rule_id>[^/]+)/?$"
     who = holding("mails.view_queuerule", scope=Scope.PROVIDERS_READ)
     yield _row("API: `dispatcher/queue-rules/`, one", "GET", who, f"{rules}$", f"{rules}/$", a_rule)
     who = holding("mails.add_queuerule", scope=write)

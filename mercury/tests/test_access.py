@@ -27,7 +27,6 @@ from mails.models import (
     Event,
     EventSink,
     Mail,
-    QueueRule,
     QueueSettings,
     SenderPermission,
     StoredFile,
@@ -39,7 +38,7 @@ from mails.suppression.rules import NewEntry
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.events.webhook_builders import a_delivery, a_webhook
 from mails.tests.files.builders import a_link
-from mails.tests.routing.builders import a_rule
+from mails.tests.routing.builders import a_queue_rule, a_rule
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
 from mercury.lib.mail import preview
@@ -170,6 +169,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "url": "nowhere",
         "rest": "nowhere",
         "rule_id": str(a_rule("box-only", "box").pk),
+        "queue_rule_id": str(a_queue_rule("letters").pk),
         "token": "nonsense",
         "ticket": "nonsense",
     }
@@ -193,7 +193,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "mails/downloadlink": a_link(mail=mails["key"], number=2).pk,
         "mails/suppression": values["suppression_id"],
         "mails/mail": mails["key"].pk,
-        "mails/queuerule": QueueRule.objects.create(name="news", queue="bulk", changed_at=timezone.now()).pk,
+        "mails/queuerule": values["queue_rule_id"],
         "mails/queuesettings": QueueSettings.objects.create(queue="bulk").pk,
         "mails/storedfile": _upload(mails["key"]).pk,
         "auth/group": Group.objects.create(name="readers").pk,

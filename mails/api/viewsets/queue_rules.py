@@ -40,7 +40,7 @@ class QueueRuleViewSet(ResourceViewSet):
     tag, noun = "Queue rules", "rule"
     verbs = {"create": "add"}
     queryset = QueueRule.objects.none()
-    lookup_url_kwarg = "rule_id"
+    lookup_url_kwarg = "queue_rule_id"
     lookup_value_regex = "[^/]+"
     serializer_class = QueueRuleSerializer
     serializer_classes = {"create": NewQueueRuleSerializer, "update": ChangedQueueRuleSerializer}
@@ -81,22 +81,22 @@ class QueueRuleViewSet(ResourceViewSet):
         body = self._store(request, None)
         return Response(body, status=201, headers={"Location": body["url"]})
 
-    def retrieve(self, request: Request, rule_id: str) -> Response:
+    def retrieve(self, request: Request, queue_rule_id: str) -> Response:
         """Read a queue rule."""
-        return Response(QueueRuleSerializer(context={"request": request}).to_representation(_find(rule_id)))
+        return Response(QueueRuleSerializer(context={"request": request}).to_representation(_find(queue_rule_id)))
 
     @extend_schema(responses={200: StoredQueueRuleSerializer})
-    def update(self, request: Request, rule_id: str) -> Response:
+    def update(self, request: Request, queue_rule_id: str) -> Response:
         """Update a queue rule.
 
         What is left out stays as it is. Emails that wait stay in their queue.
         """
-        return Response(self._store(request, _find(rule_id)))
+        return Response(self._store(request, _find(queue_rule_id)))
 
     @extend_schema(responses={204: OpenApiResponse(description="Removed.")})
-    def destroy(self, request: Request, rule_id: str) -> Response:
+    def destroy(self, request: Request, queue_rule_id: str) -> Response:
         """Remove a queue rule."""
-        queue_rules.delete([_find(rule_id)], by=format_recorder(request))
+        queue_rules.delete([_find(queue_rule_id)], by=format_recorder(request))
         return Response(status=204)
 
     def build_url(self, pk: int) -> str:
@@ -115,8 +115,8 @@ class QueueRuleViewSet(ResourceViewSet):
         return shown
 
 
-def _find(rule_id: str) -> QueueRule:
-    row = QueueRule.objects.filter(pk=int(rule_id)).first() if _ID.fullmatch(rule_id) else None
+def _find(queue_rule_id: str) -> QueueRule:
+    row = QueueRule.objects.filter(pk=int(queue_rule_id)).first() if _ID.fullmatch(queue_rule_id) else None
     if row is None:
         raise Http404
     return row
