@@ -59,7 +59,7 @@ def concrete(path):
 ALL = sorted({concrete(path) for path in paths(get_resolver().url_patterns)})
 OF_MAILS = {"/api/v1.0/mails", "/api/v1.0/mails/", "/api/v1.0/mails/batch"}
 LARGE = {"/", "/preview"} | OF_MAILS
-EVENTS = {path for path in ALL if path.rstrip("/").endswith("/events")}
+EVENTS = {path for path in ALL if "/mails/" in path and path.rstrip("/").endswith("/events")}
 
 FILES = {path for path in ALL if path.startswith(("/api/v1.0/files", "/api/v1.0/suppressions/import"))}
 
