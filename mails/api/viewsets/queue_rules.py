@@ -21,11 +21,11 @@ from mails.api.serializers.queue_rules import (
     build_queue_rule_url,
 )
 from mails.api.viewsets.base import format_recorder
-from mails.api.viewsets.rules import RulePagination
 from mails.models import QueueRule
 from mails.queue_rules import FIELDS, QueueRuleInvalid, QueueRuleNotFound
 from mercury.lib.mail import printable
 from mercury.lib.rest.openapi import describe_header
+from mercury.lib.rest.pagination import Pagination
 from mercury.lib.rest.problems import FieldError, Problem, build_pointer
 from mercury.lib.rest.resource import ResourceViewSet
 
@@ -34,17 +34,23 @@ _REQUIRED = ("name", "queue")
 _UNKNOWN_NAMED = 20
 
 
+class QueueRulePagination(Pagination):
+    """Pages of queue rules."""
+
+    results_key = "queue_rules"
+
+
 class QueueRuleViewSet(ResourceViewSet):
     """The queue rules of this instance, in their order."""
 
-    tag, noun = "Queue rules", "rule"
+    tag, noun = "Queue rules", "queue_rule"
     verbs = {"create": "add"}
     queryset = QueueRule.objects.none()
     lookup_url_kwarg = "queue_rule_id"
     lookup_value_regex = "[^/]+"
     serializer_class = QueueRuleSerializer
     serializer_classes = {"create": NewQueueRuleSerializer, "update": ChangedQueueRuleSerializer}
-    pagination_class = RulePagination
+    pagination_class = QueueRulePagination
     filter_fields = RULE_FIELDS
     ordering = "position"
     required_scopes = {

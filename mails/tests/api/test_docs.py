@@ -46,7 +46,7 @@ def list_properties(node: object) -> set[str]:
 def test_the_examples_name_only_fields_of_the_openapi_document():
     misspelt = {"subjet"}
     metadata = {"order", "customer"}
-    lists = {"mails", "events", "providers", "rules"}
+    lists = {"mails", "events", "providers", "rules", "queue_rules"}
     classes = set(FailureClass.values)
 
     named = set(re.findall(r'"(\w+)":', PAGE))

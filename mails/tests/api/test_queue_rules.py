@@ -33,7 +33,7 @@ def test_a_rule_is_added_read_changed_and_removed(operator):
     assert operator.get(mail["url"]).json()["queue"] == "html"
     shown = operator.get(body["url"]).json()
     assert shown == {name: value for name, value in body.items() if name != "warnings"}
-    assert operator.get(f"{RULES}?expand=true").json()["rules"] == [shown]
+    assert operator.get(f"{RULES}?expand=true").json()["queue_rules"] == [shown]
 
     changed = operator.put(body["url"], {"queue": "large", "position": 3}, format="json").json()
     assert (changed["queue"], changed["position"], changed["conditions"]) == ("large", 3, NEWS["conditions"])

@@ -109,7 +109,7 @@ class Pagination(BasePagination):
     @property
     def schema_name(self) -> str:
         """The name of a page in the OpenAPI schema."""
-        return f"PageOf{self.results_key.capitalize()}"
+        return "PageOf" + "".join(word.capitalize() for word in self.results_key.split("_"))
 
     def get_results(self, data: Any) -> Any:
         """Return the items of an answer."""
