@@ -113,7 +113,8 @@ def test_an_account_whose_host_cannot_be_looked_up_keeps_no_other_waiting(olympu
 
     done = event_loop.run(runner.run(until_idle=True))
 
-    assert set(most) == {8}
+    # Of the last few, which are due again a second later, all may be at hades at once: then nothing goes out.
+    assert set(most[:60]) == {8}
     assert done == Mail.objects.filter(status=Status.DONE).count() > 0
 
 
