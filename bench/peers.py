@@ -155,7 +155,7 @@ def _redis_cpu() -> float:
         return float(used["used_cpu_user"] + used["used_cpu_sys"])
 
 
-def mercury(workers: int) -> Callable[[Run], AbstractContextManager[Ready]]:
+def mercury(workers: int, *options: str) -> Callable[[Run], AbstractContextManager[Ready]]:
     """Mercury with `workers` workers, each on every queue."""
 
     @contextmanager
@@ -167,7 +167,7 @@ def mercury(workers: int) -> Callable[[Run], AbstractContextManager[Ready]]:
             else:
                 built.run(dispatch.fill, run.mails)
             yield Ready(
-                lambda: [built.start("manage.py", "worker") for _ in range(workers)],
+                lambda: [built.start("manage.py", "worker", *options) for _ in range(workers)],
                 built.provider.count,
                 lambda: count("SELECT count(*) FROM mails_mail WHERE status = 'done'"),
             )
@@ -307,6 +307,8 @@ DRAMATIQ = ("dramatiq", "outbox.by_dramatiq", "--processes", "2", "--threads")
 CONTESTANTS = (
     Contestant("Mercury, 1 worker", "mercury", mercury(1)),
     Contestant("Mercury, 2 workers", "mercury", mercury(2)),
+    Contestant("Mercury, 1 worker, 512 slots", "mercury", mercury(1, "--concurrency", "512"), (200,)),
+    Contestant("Mercury, 2 workers, 512 slots", "mercury", mercury(2, "--concurrency", "512"), (200,)),
     Contestant("Postfix", "postfix", mail_server),
     Contestant("post_office, HTTP", "post_office", outbox("post_office", *QUEUED, **_post_office(8, 5000)), (0,), 0.8),
     Contestant(

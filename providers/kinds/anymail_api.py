@@ -114,6 +114,9 @@ def fit_metadata(metadata: Mapping[str, str], *, size: int, most: int = MANY) ->
     return fitting
 
 
+SMALL = 1_000_000  # bytes of a file that is encoded once for the emails that have it
+
+
 class ExactAttachment(Attachment):  # type: ignore[misc]
     """A file with the bytes and the type that its sender gave it.
 
@@ -128,6 +131,26 @@ class ExactAttachment(Attachment):  # type: ignore[misc]
                 self.maintype, _, self.subtype = self.mimetype.partition("/")
             case _:
                 super().__init__(attachment)
+
+    @property
+    def b64content(self) -> str:
+        """Its bytes in base64."""
+        return encode_base64(self.content_bytes)
+
+    @property
+    def b64content_utf8(self) -> str:
+        """Its bytes in base64; a text is not converted to UTF-8."""
+        return encode_base64(self.content_utf8_bytes)
+
+
+def encode_base64(content: bytes) -> str:
+    """Return the bytes in base64; those of a small file that many emails have are encoded once."""
+    return _encode_again(content) if len(content) <= SMALL else base64.b64encode(content).decode()
+
+
+@lru_cache(maxsize=8)  # at most 20 MB; bytes keep their hash, so that the same ones are found at once
+def _encode_again(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 _Attrs = Sequence[tuple[str, Any, Any]]  # name, how defaults are combined with it, how it is converted

@@ -1,5 +1,6 @@
 """Requests that anymail builds, as the local provider reads them over real sockets."""
 
+import base64
 import json
 from typing import Any
 
@@ -8,6 +9,7 @@ from anymail.backends import mailgun
 from django.core.mail import EmailAttachment
 
 from mercury.lib.runtime import event_loop
+from providers.kinds import anymail_api
 from providers.kinds.anymail_api import ExactAttachment, fit_metadata, parse_addresses
 from providers.kinds.mailgun import MailgunApi
 from providers.outcomes import Accepted
@@ -156,3 +158,14 @@ def test_our_id_has_a_place_in_the_metadata_and_the_rest_if_it_fits(limits, name
 
     assert list(fitting) == names
     assert len(json.dumps(fitting)) <= limits["size"]
+
+
+@pytest.mark.parametrize("size", [0, 3, anymail_api.SMALL, anymail_api.SMALL + 1])
+def test_a_file_is_encoded_as_it_is_and_a_small_one_once(size):
+    content = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    first, second = (ExactAttachment(EmailAttachment("seal.bin", content, "text/plain")) for _ in range(2))
+
+    encoded = first.b64content_utf8
+
+    assert base64.b64decode(encoded) == content
+    assert (second.b64content is encoded) == (size <= anymail_api.SMALL)
