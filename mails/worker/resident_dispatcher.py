@@ -22,6 +22,7 @@ from mails.maintenance.scheduler import Scheduler
 from mails.queues import QueueName
 from mails.submission_streams.reader_threads import ReaderThreads
 from mercury.lib.runtime import event_loop, process_state
+from mercury.lib.runtime.work_threads import WorkThreads
 
 log = structlog.get_logger(__name__)
 
@@ -119,12 +120,11 @@ class ResidentDispatcher:
 
 
 class Resident:
-    """The resident dispatcher of this process, its relays, readers of submissions and sender of webhooks, if it has them."""
+    """The resident dispatcher of this process, and its other threads: relays, sender of webhooks, readers of submissions."""
 
-    dispatcher: ResidentDispatcher | None = None
-    relays: RelayThreads | None = None
-    readers: ReaderThreads | None = None
-    webhooks: WebhookThreads | None = None
+    def __init__(self) -> None:
+        self.dispatcher: ResidentDispatcher | None = None
+        self.others: list[WorkThreads] = []
 
 
 def start(
@@ -141,25 +141,22 @@ def start(
 
 def start_relays() -> None:
     """Start this process's relays, one for each sink. They end with the process, after the groups in progress."""
-    relays = RelayThreads(name_process())
-    process_state.get(Resident).relays = relays
-    relays.start()
-    atexit.register(stop)
-
-
-def start_readers() -> None:
-    """Start to accept emails from streams, each in a thread. They end with the process, after the groups in progress."""
-    readers = ReaderThreads(name_process())
-    process_state.get(Resident).readers = readers
-    readers.start()
-    atexit.register(stop)
+    _start_others(RelayThreads(name_process()))
 
 
 def start_webhooks() -> None:
     """Start to send events to client webhooks. It ends with the process, after the requests in progress, in seconds."""
-    webhooks = WebhookThreads(name_process())
-    process_state.get(Resident).webhooks = webhooks
-    webhooks.start()
+    _start_others(WebhookThreads(name_process()))
+
+
+def start_readers() -> None:
+    """Start to accept emails from streams, each in a thread. They end with the process, after the groups in progress."""
+    _start_others(ReaderThreads(name_process()))
+
+
+def _start_others(threads: WorkThreads) -> None:
+    process_state.get(Resident).others.append(threads)
+    threads.start()
     atexit.register(stop)
 
 
@@ -167,8 +164,8 @@ def start_embedded() -> None:
     """Start all that a worker does, in threads of the web process; call it after the fork."""
     start(list(QueueName.values))
     start_relays()
-    start_readers()
     start_webhooks()
+    start_readers()
 
 
 def ask_to_stop() -> None:
@@ -179,17 +176,10 @@ def ask_to_stop() -> None:
 
 
 def stop() -> None:
-    """Stop the readers, the relays, webhooks and the resident dispatcher, if there are any."""
+    """Stop all that was started, the last first, so that the readers of submissions end before what sends."""
     resident = process_state.get(Resident)
-    if resident.readers is not None:
-        resident.readers.stop()
-    resident.readers = None
-    if resident.webhooks is not None:
-        resident.webhooks.stop()
-    resident.webhooks = None
-    if resident.relays is not None:
-        resident.relays.stop()
-    resident.relays = None
+    while resident.others:
+        resident.others.pop().stop()
     if resident.dispatcher is not None and not resident.dispatcher.stop():
         log.warning("dispatcher_not_stopped")
     resident.dispatcher = None

@@ -88,14 +88,14 @@ def _build_submission_streams(found: SystemStatus) -> Iterable[Metric]:
 
 
 def _gauge(name: str, text: str, values: Values, *, label: str = "stream") -> Metric:
-    family = GaugeMetricFamily(name, text, labels=(label,))
-    for key, value in values.items():
-        family.add_metric((key,), float(value))
-    return family
+    return _fill(GaugeMetricFamily(name, text, labels=(label,)), values)
 
 
 def _counter(name: str, text: str, values: Values) -> Metric:
-    family = CounterMetricFamily(name, text, labels=("stream",))
+    return _fill(CounterMetricFamily(name, text, labels=("stream",)), values)
+
+
+def _fill(family: GaugeMetricFamily | CounterMetricFamily, values: Values) -> Metric:
     for key, value in values.items():
         family.add_metric((key,), float(value))
     return family

@@ -1,6 +1,5 @@
 """Queue rules, which pick the queue of an email: list, add, read, change, remove."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -21,15 +20,15 @@ from mails.api.serializers.queue_rules import (
     build_queue_rule_url,
 )
 from mails.api.viewsets.base import format_recorder
+from mails.api.viewsets.rule_requests import build_refusal, find_rule
 from mails.models import QueueRule
 from mails.queue_rules import FIELDS, QueueRuleInvalid, QueueRuleNotFound
 from mercury.lib.mail import printable
 from mercury.lib.rest.openapi import describe_header
 from mercury.lib.rest.pagination import Pagination
-from mercury.lib.rest.problems import FieldError, Problem, build_pointer
+from mercury.lib.rest.problems import Problem
 from mercury.lib.rest.resource import ResourceViewSet
 
-_ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 _REQUIRED = ("name", "queue")
 _UNKNOWN_NAMED = 20
 
@@ -89,7 +88,9 @@ class QueueRuleViewSet(ResourceViewSet):
 
     def retrieve(self, request: Request, queue_rule_id: str) -> Response:
         """Read a queue rule."""
-        return Response(QueueRuleSerializer(context={"request": request}).to_representation(_find(queue_rule_id)))
+        return Response(
+            QueueRuleSerializer(context={"request": request}).to_representation(find_rule(QueueRule, queue_rule_id))
+        )
 
     @extend_schema(responses={200: StoredQueueRuleSerializer})
     def update(self, request: Request, queue_rule_id: str) -> Response:
@@ -97,12 +98,12 @@ class QueueRuleViewSet(ResourceViewSet):
 
         What is left out stays as it is. Emails that wait stay in their queue.
         """
-        return Response(self._store(request, _find(queue_rule_id)))
+        return Response(self._store(request, find_rule(QueueRule, queue_rule_id)))
 
     @extend_schema(responses={204: OpenApiResponse(description="Removed.")})
     def destroy(self, request: Request, queue_rule_id: str) -> Response:
         """Remove a queue rule."""
-        queue_rules.delete([_find(queue_rule_id)], by=format_recorder(request))
+        queue_rules.delete([find_rule(QueueRule, queue_rule_id)], by=format_recorder(request))
         return Response(status=204)
 
     def build_url(self, pk: int) -> str:
@@ -121,13 +122,6 @@ class QueueRuleViewSet(ResourceViewSet):
         return shown
 
 
-def _find(queue_rule_id: str) -> QueueRule:
-    row = QueueRule.objects.filter(pk=int(queue_rule_id)).first() if _ID.fullmatch(queue_rule_id) else None
-    if row is None:
-        raise Http404
-    return row
-
-
 def _read(given: Mapping[str, Any], before: QueueRule | None) -> QueueRule:
     """Return the rule of a request. Raises Problem with each error."""
     known = (*FIELDS, *NewQueueRuleSerializer.ignored)
@@ -143,13 +137,4 @@ def _read(given: Mapping[str, Any], before: QueueRule | None) -> QueueRule:
 
 
 def _refuse(errors: Mapping[str, str], *, missing: Any = ()) -> Problem:
-    listed = [
-        FieldError(
-            detail=detail,
-            code="required" if place in missing else "invalid",
-            pointer=build_pointer(*(place.split(".") if place else ())),
-        )
-        for place, detail in errors.items()
-    ]
-    code, summary = NewQueueRuleSerializer.problem
-    return Problem(400, code, summary, errors=listed)
+    return build_refusal(errors, NewQueueRuleSerializer.problem, missing=missing)

@@ -1,6 +1,5 @@
 """Routing rules: list, add, read, change, remove; and the preview of a routing decision."""
 
-import re
 import uuid
 from collections.abc import Collection, Mapping
 from typing import Any, cast
@@ -25,6 +24,7 @@ from mails.api.serializers.rules import (
     build_rule_url,
 )
 from mails.api.viewsets.base import UUID, format_recorder, get_key
+from mails.api.viewsets.rule_requests import build_refusal, find_rule
 from mails.intake.client import Client
 from mails.intake.receipts import Refused
 from mails.intake.route_preview import RoutePreview, preview_mail, preview_submission
@@ -39,7 +39,6 @@ from mercury.lib.rest.pagination import Pagination
 from mercury.lib.rest.problems import FieldError, Problem, build_pointer
 from mercury.lib.rest.resource import ApiViewSet, ResourceViewSet
 
-_ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 _REQUIRED = frozenset({"name", "accounts"})
 _READ_ONLY = ("changed", "changed_by", "id", "sentence", "url", "warnings")
 
@@ -105,7 +104,9 @@ class RoutingRuleViewSet(ResourceViewSet):
 
     def retrieve(self, request: Request, rule_id: str) -> Response:
         """Read a routing rule."""
-        return Response(RoutingRuleSerializer(context={"request": request}).to_representation(_find(rule_id)))
+        return Response(
+            RoutingRuleSerializer(context={"request": request}).to_representation(find_rule(RoutingRule, rule_id))
+        )
 
     @extend_schema(responses={200: StoredRoutingRuleSerializer})
     def update(self, request: Request, rule_id: str) -> Response:
@@ -113,7 +114,7 @@ class RoutingRuleViewSet(ResourceViewSet):
 
         What is left out stays as it is; `position` moves it.
         """
-        row = _find(rule_id)
+        row = find_rule(RoutingRule, rule_id)
         draft, position = _read_rule(_get_body(request), before=row)
         try:
             row = changes.change(row, draft, by=format_recorder(request), position=position)
@@ -131,7 +132,7 @@ class RoutingRuleViewSet(ResourceViewSet):
         Emails that wait under it are matched with the others again.
         """
         try:
-            changes.remove(_find(rule_id), by=format_recorder(request))
+            changes.remove(find_rule(RoutingRule, rule_id), by=format_recorder(request))
         except RuleNotFound:
             raise Http404 from None
         return Response(status=204)
@@ -190,13 +191,6 @@ def _get_body(request: Request) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], request.data)  # the parser takes objects only
 
 
-def _find(rule_id: str) -> RoutingRule:
-    row = RoutingRule.objects.filter(pk=int(rule_id)).first() if _ID.fullmatch(rule_id) else None
-    if row is None:
-        raise Http404
-    return row
-
-
 def _read_rule(given: Mapping[str, Any], *, before: RoutingRule | None = None) -> tuple[RuleDraft, int | None]:
     """Return the rule of a request, and its place. Raises Problem with each error."""
     errors = {
@@ -219,16 +213,7 @@ def _read_rule(given: Mapping[str, Any], *, before: RoutingRule | None = None) -
 
 
 def _refuse(invalid: RuleInvalid, *, at: tuple[str, ...] = (), missing: Collection[str] = ()) -> Problem:
-    errors = [
-        FieldError(
-            detail=detail,
-            code="required" if place in missing else "invalid",
-            pointer=build_pointer(*at, *(place.split(".") if place else ())),
-        )
-        for place, detail in invalid.errors.items()
-    ]
-    code, summary = NewRoutingRuleSerializer.problem
-    return Problem(400, code, summary, errors=errors)
+    return build_refusal(invalid.errors, NewRoutingRuleSerializer.problem, at=at, missing=missing)
 
 
 def _read_rules(given: Any) -> list[RoutingRule]:

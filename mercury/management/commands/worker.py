@@ -98,10 +98,10 @@ def _serve(queues: list[str], concurrency: int | None, roles: list[str]) -> int:
     log.info("worker_started", queues=" ".join(queues), roles=" ".join(roles), redis=bool(settings.REDIS_URL))
     if RELAY in roles:
         resident_dispatcher.start_relays()
-    if INTAKE in roles:
-        resident_dispatcher.start_readers()
     if WEBHOOKS in roles:
         resident_dispatcher.start_webhooks()
+    if INTAKE in roles:
+        resident_dispatcher.start_readers()
     if DISPATCH in roles:
         resident_dispatcher.start(
             queues, concurrency=concurrency, each_minute=lambda progress: _log_minute(queues, progress)
