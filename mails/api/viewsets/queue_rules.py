@@ -10,8 +10,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mails import queue_rules
-from mails.access.api_keys import Scope
-from mails.api.fields import RULE_FIELDS
 from mails.api.serializers.queue_rules import (
     ChangedQueueRuleSerializer,
     NewQueueRuleSerializer,
@@ -20,14 +18,13 @@ from mails.api.serializers.queue_rules import (
     build_queue_rule_url,
 )
 from mails.api.viewsets.base import format_recorder
-from mails.api.viewsets.rule_requests import build_refusal, find_rule
+from mails.api.viewsets.rule_base import RuleViewSet, build_refusal, find_rule, require_permissions
 from mails.models import QueueRule
 from mails.queue_rules import FIELDS, QueueRuleInvalid, QueueRuleNotFound
 from mercury.lib.mail import printable
 from mercury.lib.rest.openapi import describe_header
 from mercury.lib.rest.pagination import Pagination
 from mercury.lib.rest.problems import Problem
-from mercury.lib.rest.resource import ResourceViewSet
 
 _REQUIRED = ("name", "queue")
 _UNKNOWN_NAMED = 20
@@ -39,29 +36,16 @@ class QueueRulePagination(Pagination):
     results_key = "queue_rules"
 
 
-class QueueRuleViewSet(ResourceViewSet):
+class QueueRuleViewSet(RuleViewSet):
     """The queue rules of this instance, in their order."""
 
     tag, noun = "Queue rules", "queue_rule"
-    verbs = {"create": "add"}
     queryset = QueueRule.objects.none()
     lookup_url_kwarg = "queue_rule_id"
-    lookup_value_regex = "[^/]+"
     serializer_class = QueueRuleSerializer
     serializer_classes = {"create": NewQueueRuleSerializer, "update": ChangedQueueRuleSerializer}
     pagination_class = QueueRulePagination
-    filter_fields = RULE_FIELDS
-    ordering = "position"
-    required_scopes = {
-        "GET": Scope.PROVIDERS_READ,
-        **dict.fromkeys(("POST", "PUT", "DELETE"), Scope.PROVIDERS_WRITE),
-    }
-    required_permissions = {
-        "GET": "mails.view_queuerule",
-        "POST": "mails.add_queuerule",
-        "PUT": "mails.change_queuerule",
-        "DELETE": "mails.delete_queuerule",
-    }
+    required_permissions = require_permissions(QueueRule)
 
     def get_queryset(self) -> QuerySet[QueueRule]:
         """Return all rules."""

@@ -12,7 +12,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mails.access.api_keys import Scope
-from mails.api.fields import RULE_FIELDS
 from mails.api.serializers.rules import (
     ChangedRoutingRuleSerializer,
     NewRoutingRuleSerializer,
@@ -24,7 +23,7 @@ from mails.api.serializers.rules import (
     build_rule_url,
 )
 from mails.api.viewsets.base import UUID, format_recorder, get_key
-from mails.api.viewsets.rule_requests import build_refusal, find_rule
+from mails.api.viewsets.rule_base import RuleViewSet, build_refusal, find_rule, require_permissions
 from mails.intake.client import Client
 from mails.intake.receipts import Refused
 from mails.intake.route_preview import RoutePreview, preview_mail, preview_submission
@@ -37,7 +36,7 @@ from mails.states import Source
 from mercury.lib.rest.openapi import describe_header
 from mercury.lib.rest.pagination import Pagination
 from mercury.lib.rest.problems import FieldError, Problem, build_pointer
-from mercury.lib.rest.resource import ApiViewSet, ResourceViewSet
+from mercury.lib.rest.resource import ApiViewSet
 
 _REQUIRED = frozenset({"name", "accounts"})
 _READ_ONLY = ("changed", "changed_by", "id", "sentence", "url", "warnings")
@@ -49,29 +48,16 @@ class RulePagination(Pagination):
     results_key = "rules"
 
 
-class RoutingRuleViewSet(ResourceViewSet):
+class RoutingRuleViewSet(RuleViewSet):
     """The routing rules of this instance, in their order."""
 
     tag, noun = "Routing", "rule"
-    verbs = {"create": "add"}
     queryset = RoutingRule.objects.none()
     lookup_url_kwarg = "rule_id"
-    lookup_value_regex = "[^/]+"
     serializer_class = RoutingRuleSerializer
     serializer_classes = {"create": NewRoutingRuleSerializer, "update": ChangedRoutingRuleSerializer}
     pagination_class = RulePagination
-    filter_fields = RULE_FIELDS
-    ordering = "position"
-    required_scopes = {
-        "GET": Scope.PROVIDERS_READ,
-        **dict.fromkeys(("POST", "PUT", "DELETE"), Scope.PROVIDERS_WRITE),
-    }
-    required_permissions = {
-        "GET": "mails.view_routingrule",
-        "POST": "mails.add_routingrule",
-        "PUT": "mails.change_routingrule",
-        "DELETE": "mails.delete_routingrule",
-    }
+    required_permissions = require_permissions(RoutingRule)
 
     def get_queryset(self) -> QuerySet[RoutingRule]:
         """Return all rules."""

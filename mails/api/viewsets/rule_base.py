@@ -1,4 +1,4 @@
-"""What the requests of routing rules and of queue rules have in common: the row that an id names, and the refusal."""
+"""What the API of routing rules and of queue rules has in common: who may do what, the row that an id names, the refusal."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -6,11 +6,34 @@ from typing import TypeVar
 
 from django.http import Http404
 
+from mails.access.api_keys import Scope
+from mails.api.fields import RULE_FIELDS
 from mails.models import QueueRule, RoutingRule
 from mercury.lib.rest.problems import FieldError, Problem, build_pointer
+from mercury.lib.rest.resource import ResourceViewSet
 
 _ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 Row = TypeVar("Row", QueueRule, RoutingRule)
+
+
+class RuleViewSet(ResourceViewSet):
+    """Base of the view sets of rules, which are listed in the order in which they are asked."""
+
+    verbs = {"create": "add"}
+    lookup_value_regex = "[^/]+"
+    filter_fields = RULE_FIELDS
+    ordering = "position"
+    required_scopes = {
+        "GET": Scope.PROVIDERS_READ,
+        **dict.fromkeys(("POST", "PUT", "DELETE"), Scope.PROVIDERS_WRITE),
+    }
+
+
+def require_permissions(model: type[QueueRule | RoutingRule]) -> dict[str, str]:
+    """Return what a person needs for each method of the rules of this model."""
+    name = model._meta.model_name
+    verbs = {"GET": "view", "POST": "add", "PUT": "change", "DELETE": "delete"}
+    return {method: f"mails.{verb}_{name}" for method, verb in verbs.items()}
 
 
 def find_rule(model: type[Row], rule_id: str) -> Row:
