@@ -17,7 +17,7 @@ from mails.reporting import recent_attempts, rollups, search, statistics, system
 from mails.reporting.recent_attempts import LastAttempts
 from mails.reporting.statistics import AccountStatistics, Durations, Point, Statistics
 from mails.states import AttemptState, Counted, Level
-from mercury.console.charts import Legend, Picture, build_picture
+from mercury.console.charts import Legend, Picture, build_picture, build_y_labels
 from mercury.lib import chart_geometry, durations
 from mercury.lib.chart_geometry import Chart
 from mercury.lib.database import database_clock
@@ -246,7 +246,7 @@ def _build_last_attempts(found: LastAttempts) -> LastAttemptsChart:
         sentence=_summarize_attempts(found),
         legend=list(OUTCOMES.values()),
         x_labels=[(chart.columns[number], f"{attempts[number].attempt.opened_at:%H:%M:%S}") for number in labelled],
-        y_labels=[(tick.at, durations.format_duration(tick.value)) for tick in chart.rows],
+        y_labels=build_y_labels(chart, durations.format_ticks),
     )
 
 
@@ -301,6 +301,7 @@ def _build_latency_picture(name: str, points: Sequence[Point]) -> Picture:
         points=points,
         table=series,
         describe=durations.format_duration,
+        label=durations.format_ticks,
     )
 
 

@@ -8,6 +8,7 @@ from mails.reporting.statistics import Point
 from mercury.lib.chart_geometry import Chart
 
 _X_LABELS = 8
+_LARGE = ((10**9, 10**9, "G"), (10**6, 10**6, "M"), (10**4, 10**3, "k"))  # from which count on, its unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +47,12 @@ def build_picture(
     points: Sequence[Point],
     table: Mapping[str, Sequence[float | None]],
     describe: Callable[[float], str],
+    label: Callable[[Sequence[float]], Sequence[str]],
 ) -> Picture:
     """Return the picture of a chart that has one column per point.
 
     `table`: the columns of the table behind it, each with a value per point; `describe`: writes a value in words.
+    `label`: writes the ticks of the y axis, in seven characters or less.
     """
     return Picture(
         key=key,
@@ -59,7 +62,7 @@ def build_picture(
         chart=chart,
         legend=legend,
         x_labels=_build_x_labels(chart, points),
-        y_labels=_build_y_labels(chart, describe),
+        y_labels=build_y_labels(chart, label),
         heads=list(table),
         rows=[
             (point.start, [_format_cell(values[number], describe) for values in table.values()])
@@ -69,13 +72,16 @@ def build_picture(
     )
 
 
-def _build_y_labels(chart: Chart, describe: Callable[[float], str]) -> list[tuple[float, str]]:
-    """Return the labels of the rows; a label that would repeat the one below it stays empty."""
-    labels = [describe(tick.value) for tick in chart.rows]
-    return [
-        (tick.at, "" if number and labels[number - 1] == labels[number] else labels[number])
-        for number, tick in enumerate(chart.rows)
-    ]
+def build_y_labels(chart: Chart, label: Callable[[Sequence[float]], Sequence[str]]) -> list[tuple[float, str]]:
+    """Return the labels of the rows, each with its place."""
+    labels = label([tick.value for tick in chart.rows])
+    return [(tick.at, words) for tick, words in zip(chart.rows, labels, strict=True)]
+
+
+def label_counts(counts: Sequence[float]) -> list[str]:
+    """Return the labels of an axis of counts: `5,000`, `20k`, `1.5M`."""
+    size, unit = next(((size, unit) for least, size, unit in _LARGE if max(counts) >= least), (1, ""))
+    return [f"{count / size:,.4g}{unit if count else ''}" for count in counts]
 
 
 def _build_x_labels(chart: Chart, points: Sequence[Point]) -> list[tuple[float, str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from mails.reporting.statistics import Point, Statistics
-from mercury.console.charts import Legend, Picture, build_picture
+from mercury.console.charts import Legend, Picture, build_picture, label_counts
 from mercury.lib import chart_geometry, durations
 
 # Series -> words and tone, in the order in which a column stacks them.
@@ -47,7 +47,8 @@ def _build_outcomes(points: Sequence[Point], unit: str, period: str) -> Picture:
         legend=[Legend(series=key, words=words, tone=tone) for key, (words, tone) in OUTCOMES.items()],
         points=points,
         table={"accepted": arrivals} | {OUTCOMES[key][0]: values for key, values in outcomes.items()},
-        describe=lambda value: f"{value:,g}",
+        describe=lambda value: f"{value:,.0f}",
+        label=label_counts,
     )
 
 
@@ -69,6 +70,7 @@ def _build_queue_time(points: Sequence[Point], period: str) -> Picture:
         points=points,
         table=series,
         describe=durations.format_duration,
+        label=durations.format_ticks,
     )
 
 
@@ -87,4 +89,5 @@ def _build_latency(points: Sequence[Point], period: str) -> Picture:
         points=points,
         table=series,
         describe=durations.format_duration,
+        label=durations.format_ticks,
     )

@@ -2,16 +2,18 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 1000, 220  # of a chart's view box
-LEFT, TOP, BOTTOM = 72, 10, 30  # room for the labels
+LEFT, TOP, BOTTOM = 90, 10, 30  # room for the labels
 LOW_HEIGHT, LOW_TOP = 160, 26  # of a chart of single columns, each with room for a mark above it
 SPARK_WIDTH, SPARK_HEIGHT = 120, 24
 _RUNGS = 7  # of a logarithmic axis, at most, before only powers of ten are left
 _LEAST = 5.0  # height of a column, so that the smallest is seen
-_NICE = (1, 2, 2.5, 5, 10)
+_SECONDS = (1, 2, 5, 10, 20, 30)  # distances of ticks: of seconds, and of minutes …
+_HOURS = (1, 2, 3, 6, 12)
+_LEAST_TIME = 1e-9  # seconds; what took less is drawn on an axis up to a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +92,13 @@ def stack_columns(series: Mapping[str, Sequence[float]]) -> Chart:
 
 
 def draw_lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
-    """Return one line per series. All series have the same length; None is a stretch without a value."""
+    """Return one line per series of durations, in seconds. All series have the same length; None is a stretch without a value."""
     count = max((len(values) for values in series.values()), default=0)
-    top = round_up(max((value for values in series.values() for value in values if value is not None), default=0.0))
-    columns = _find_middles(count)
+    known = [value for values in series.values() for value in values if value is not None]
+    ticks = choose_time_ticks(max(known, default=0.0))
+    top, columns = ticks[-1], _find_middles(count)
     drawn = [_draw_line(name, values, columns, lambda value: _scale_y(value, top)) for name, values in series.items()]
-    return Chart(bars=(), lines=drawn, rows=_build_ticks(top), columns=columns)
+    return Chart(bars=(), lines=drawn, rows=[Tick(_scale_y(tick, top), tick) for tick in ticks], columns=columns)
 
 
 def draw_log_lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
@@ -145,16 +148,21 @@ def choose_whole_ticks(highest: float) -> list[int]:
     return [step * number for number in range(count + 1)]
 
 
-def round_up(highest: float) -> float:
-    """Return a round number at or above `highest`: 1, 2, 2.5 or 5 times a power of ten; 1 if it is almost 0."""
-    if highest < 1e-12:
-        return 1.0
-    power = 1.0
-    while power * 10 < highest:
-        power *= 10
-    while power > highest:
-        power /= 10
-    return next(power * factor for factor in _NICE if power * factor >= highest * (1 - 1e-9))
+def choose_time_ticks(highest: float) -> list[float]:
+    """Return seconds at equal distances from 0 to `highest` or just above it, six at most, as a clock counts: 0, 20 s or 0, 2 min."""
+    wanted = highest if highest >= _LEAST_TIME else 1.0
+    step = next(step for step in _iterate_time_steps() if step * 5 >= wanted * (1 - 1e-9))
+    count = max(1, math.ceil(wanted / step - 1e-9))
+    return [step * number for number in range(count + 1)]
+
+
+def _iterate_time_steps() -> Iterator[float]:
+    """Yield the distances that ticks of time may have, in seconds: round parts of a second, of a minute, of an hour, of a day."""
+    yield from (factor * 10.0**power for power in range(-6, 0) for factor in (1, 2, 5))
+    yield from map(float, _SECONDS)
+    yield from (60.0 * minutes for minutes in _SECONDS)
+    yield from (3600.0 * hours for hours in _HOURS)
+    yield from (86_400.0 * factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
 
 
 def choose_log_ticks(values: Iterable[float]) -> list[float]:
@@ -194,10 +202,6 @@ def _draw_line(
             pieces[-1].append((x, y(value)))
     drawn = [" ".join(f"{x},{y}" for x, y in piece) for piece in pieces if len(piece) > 1]
     return Line(series=name, pieces=drawn, dots=[piece[0] for piece in pieces if len(piece) == 1])
-
-
-def _build_ticks(top: float) -> list[Tick]:
-    return [Tick(_scale_y(top * share, top), top * share) for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)]
 
 
 def _find_middles(count: int) -> list[float]:

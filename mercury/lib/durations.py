@@ -2,8 +2,10 @@
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_TICK_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _UNITS = ((1000**3, "GB"), (1000**2, "MB"), (1000, "kB"))
 _BYTES = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
@@ -63,6 +65,14 @@ def format_duration(seconds: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def format_ticks(seconds: Sequence[float]) -> list[str]:
+    """Return the labels of an axis, short: all in the largest unit of which its ticks are whole multiples, as `90 s` or `40 min`."""
+    for size, unit in _TICK_UNITS:
+        if all(tick % size == 0 for tick in seconds):
+            return [f"{tick / size:,.0f} {unit}" for tick in seconds]
+    return [f"{tick * 1000:.4g} ms" if tick < 1 else f"{tick:,.4g} s" for tick in seconds]
 
 
 def format_size(size: int) -> str:

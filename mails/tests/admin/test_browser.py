@@ -3,11 +3,14 @@
 import threading
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import expect
 
 from mails import pauses
 from mails.actions import bulk
-from mails.models import Mail
+from mails.lifecycle.counters import CounterKey, Counters
+from mails.models import Mail, Rollup
+from mails.states import Counted
 from mails.tests.builders import a_mail
 from mails.tests.people import hermes
 from mails.tests.web.browser import SECONDS, browser_only, dispatch_in_thread
@@ -153,6 +156,28 @@ def test_a_phone_keeps_the_axis_of_a_chart_in_view(visitor, olympus):
     expect(axis).to_have_count(1)
     assert axis.locator("text").all_text_contents() == ["0", "1"]
     assert axis.evaluate("axis => axis.getBoundingClientRect().left >= 0")
+
+
+CUT_LABELS = """() => [...document.querySelectorAll(".y-axis text")]
+    .filter((text) => text.getBBox().x < 0)
+    .map((text) => text.textContent)"""
+
+
+@browser_only
+@pytest.mark.parametrize("width", [1380, 390])
+@pytest.mark.parametrize(("seconds", "label"), [(7900, "150 min"), (0.45, "500 ms")])
+def test_no_label_of_an_axis_is_cut_off(visitor, width, seconds, label):
+    counters = Counters()
+    for kind in (Counted.FIRST_SEND, Counted.CALL, Counted.END):
+        counters.count(
+            CounterKey(kind, "text", "olympus", outcome="done" if kind == Counted.END else "accepted"), seconds
+        )
+    Rollup.objects.bulk_create([Rollup(**row) for row in counters.build_rows(timezone.now())])
+    page = visitor.sign_in(hermes(), "/admin/")
+    page.set_viewport_size({"width": width, "height": 900})
+
+    expect(page.locator(".y-axis text").filter(has_text=label).first).to_be_visible()
+    assert page.evaluate(CUT_LABELS) == []
 
 
 @browser_only

@@ -3,16 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mercury.console import charts as pictures
-from mercury.lib import chart_geometry
+from mercury.lib import chart_geometry, durations
 
 amounts = st.lists(st.floats(0, 1e9), min_size=1, max_size=200)
-
-
-@pytest.mark.parametrize(
-    ("highest", "top"), [(0, 1), (0.03, 0.05), (1, 1), (7, 10), (128, 200), (214, 250), (1000, 1000), (1001, 2000)]
-)
-def test_the_top_of_an_axis_is_a_round_number(highest, top):
-    assert chart_geometry.round_up(highest) == pytest.approx(top)
 
 
 @given(amounts, amounts)
@@ -99,19 +92,50 @@ def test_an_axis_of_counts_has_whole_numbers_only(highest, ticks):
     assert chart_geometry.choose_whole_ticks(highest) == ticks
 
 
-def test_no_label_of_an_axis_is_repeated():
-    chart = chart_geometry.draw_lines({"p50": [1.0]})
+@pytest.mark.parametrize(
+    ("highest", "labels"),
+    [
+        (0, ["0 ms", "200 ms", "400 ms", "600 ms", "800 ms", "1 s"]),
+        (0.004, ["0 ms", "1 ms", "2 ms", "3 ms", "4 ms"]),
+        (0.0024, ["0 ms", "0.5 ms", "1 ms", "1.5 ms", "2 ms", "2.5 ms"]),
+        (2.1, ["0 ms", "500 ms", "1 s", "1.5 s", "2 s", "2.5 s"]),
+        (7, ["0 s", "2 s", "4 s", "6 s", "8 s"]),
+        (128, ["0 s", "30 s", "60 s", "90 s", "120 s", "150 s"]),
+        (1000, ["0 min", "5 min", "10 min", "15 min", "20 min"]),
+        (5000, ["0 min", "20 min", "40 min", "60 min", "80 min", "100 min"]),
+        (86_400, ["0 h", "6 h", "12 h", "18 h", "24 h"]),
+        (86_400 * 30, ["0 d", "10 d", "20 d", "30 d"]),
+    ],
+)
+def test_an_axis_of_time_counts_as_a_clock_does_and_in_one_unit(highest, labels):
+    assert durations.format_ticks(chart_geometry.choose_time_ticks(highest)) == labels
 
-    picture = pictures.build_picture(
-        key="k",
-        title="T",
-        period="p",
-        sentence="S",
-        chart=chart,
-        legend=[],
-        points=[],
-        table={},
-        describe=lambda value: f"{value:.0f}",
-    )
 
-    assert [words for _, words in picture.y_labels if words] == ["0", "1"]
+@given(st.floats(1e-6, 86_400 * 365))
+def test_the_labels_of_an_axis_of_time_are_short_and_differ(highest):
+    ticks = chart_geometry.choose_time_ticks(highest)
+    labels = durations.format_ticks(ticks)
+
+    assert ticks[-1] >= highest * (1 - 1e-9)
+    assert 2 <= len(ticks) <= 6
+    assert len(set(labels)) == len(labels)
+    assert all(len(label) <= 8 for label in labels)
+
+
+def test_labels_of_a_logarithmic_axis_stay_short_above_a_minute():
+    assert durations.format_ticks([0.01, 0.1, 1, 10, 100]) == ["10 ms", "100 ms", "1 s", "10 s", "100 s"]
+    assert durations.format_ticks([10, 30, 100, 300, 1000]) == ["10 s", "30 s", "100 s", "300 s", "1,000 s"]
+
+
+@pytest.mark.parametrize(
+    ("highest", "labels"),
+    [
+        (3, ["0", "1", "2", "3"]),
+        (7000, ["0", "2,000", "4,000", "6,000", "8,000"]),
+        (36_000, ["0", "10k", "20k", "30k", "40k"]),
+        (1_400_000, ["0", "0.5M", "1M", "1.5M"]),
+        (36_000_000, ["0", "10M", "20M", "30M", "40M"]),
+    ],
+)
+def test_the_labels_of_an_axis_of_counts_are_short(highest, labels):
+    assert pictures.label_counts(chart_geometry.choose_whole_ticks(highest)) == labels
