@@ -189,6 +189,7 @@ def _close(result: Result, now_ns: int) -> StepDraft:
         mail=mail,
         state=state,
         message=result.call.message,
+        locations=result.call.locations,
         events=(event,) if event else (),
         closed=closed,
         recipients=outcomes,

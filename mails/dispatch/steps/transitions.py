@@ -79,6 +79,7 @@ class StepDraft:
     mail: ClaimedMail  # with the recipients as they are by now, and the state that the step starts from
     state: MailState
     message: Message | None = None  # of an email that was handed over before
+    locations: Mapping[str, str] = field(default_factory=dict)  # of its attachments, as in a call
     events: tuple[EventDraft, ...] = ()
     closed: AttemptClosed | None = None
     recipients: tuple[RecipientOutcome, ...] = ()
@@ -156,6 +157,7 @@ def hand_over(draft: StepDraft, choice: RoutingDecision, *, settings: Dispatcher
         attempt=attempt,
         epoch=choice.epoch,
         message=draft.message,
+        locations=draft.locations,
     )
     return StepPlan(step=draft.finish(after, *events, opened=attempt), draft=draft, call=call)
 

@@ -20,6 +20,7 @@ from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mails.tests.files.support import PDF, PNG
 from mercury.lib.runtime import event_loop
 from mercury.lib.storages.errors import FileMissing, StorageUnavailable
+from providers.accounts import registration
 from providers.outcomes import Cause, NotAttempted
 from providers.sandbox import mailbox
 
@@ -48,6 +49,18 @@ def test_files_arrive_as_they_were(olympus):
     _, picture = related.iter_parts()
     assert (law.get_filename(), law.get_content()) == ("Gesetz für Zeus.pdf", PDF)
     assert (picture["Content-ID"], picture.get_content()) == ("<crown>", PNG)
+
+
+def test_files_go_along_to_the_next_account(olympus, hades):
+    registration.update(hades.account, priority=2, by="test")
+    olympus.refuse(503)
+    mail = a_mail(attachments=[attached(PDF, "law.pdf")])
+
+    assert dispatch(*QUEUES) == 1
+
+    assert [attempt.account for attempt in mail.attempts.order_by("number")] == ["olympus", "hades"]
+    (law,) = received("hades").iter_attachments()
+    assert law.get_content() == PDF
 
 
 def test_a_missing_content_holds_the_email_for_a_person(olympus):
