@@ -23,11 +23,12 @@ class HoldReason(TextChoices):
     """Reason of a hold; stored in `Mail.reason_code`."""
 
     UNKNOWN = "outcome-unknown", "Outcome unknown"  # it may have been sent, and must not be sent twice
-    POISON = "poison", "Quarantined"  # two workers died while they were sending it
+    POISON = "poison", "Quarantined"  # two workers died while they were sending it, or Mercury fails at its message
     FILE_MISSING = "file-missing", "File missing"  # the storage has lost the content of an attachment
     OPERATOR = "operator", "Held"  # by a person or the API
 
 
+STORAGE_AWAY = "file-storage"  # reason_code of an attempt whose attachments could not be read
 NEVER_CALLED = "not-called"  # reason_code of an attempt that was closed before its account heard of it
 CANNOT_CARRY = "cannot-carry"  # reason_code of an email that no account it may use can carry
 SUPPRESSED = "suppressed"  # reason_code of an email that ended because all who were left are suppressed

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from mails.files import storage
-from mails.states import HoldReason
+from mails.states import STORAGE_AWAY, HoldReason
 from mercury.lib.storages.errors import FileMissing, StorageUnavailable
 from providers.outcomes import Cause, NotAttempted
 
@@ -92,4 +92,4 @@ def build_missing() -> NotAttempted:
 
 def _build_unavailable(why: str) -> NotAttempted:
     words = f"The file storage could not be read, so Mercury made no request: {why}."
-    return NotAttempted(cause=Cause.STORAGE, reason_code="file-storage", reason=words)
+    return NotAttempted(cause=Cause.STORAGE, reason_code=STORAGE_AWAY, reason=words)

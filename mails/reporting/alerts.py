@@ -280,7 +280,8 @@ def _check_held(status: SystemStatus) -> Iterable[Alert]:
             code="held_poison",
             tone="bad",
             about="",
-            sentence=f"{_format_emails(held.poison)} quarantined: two workers crashed while they processed {'it' if held.poison == 1 else 'each'}.",
+            sentence=f"{_format_emails(held.poison)} quarantined: two workers crashed while they processed {'it' if held.poison == 1 else 'each'}, "
+            "or Mercury could not build the message.",
             remedy="Look at one (manage.py mails --state held) and at the logs of the workers before you release it.",
             emails="state=held",
         )

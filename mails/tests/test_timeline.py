@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mails.models import Attempt, Event, Mail, uuid7
-from mails.states import EventName, HoldReason, Status
+from mails.states import NEVER_CALLED, STORAGE_AWAY, EventName, HoldReason, Status
 from mails.tests.builders import a_mail, dispatch, reloaded
 from mails.timeline import story as stories
 from mails.timeline.entries import group_by_round, list_entries
@@ -74,6 +74,15 @@ def test_a_refusal_says_the_answer_its_failure_class_and_that_nothing_was_sent()
     assert entry.title == "Refused by olympus"
     assert entry.sentence == ("503 Service Unavailable after 812 ms. Provider error; definitely not sent.")
     assert entry.tone == "bad"
+
+
+@pytest.mark.parametrize("code", [NEVER_CALLED, STORAGE_AWAY, HoldReason.FILE_MISSING])
+def test_an_attempt_without_a_request_quotes_no_answer(code):
+    blob = {"service": "olympus", "failure_class": "rate", "reason_code": code, "reason": "The storage is away."}
+
+    entry = describe("FAILURE", blob)
+
+    assert (entry.title, entry.sentence) == ("No request to olympus", "The storage is away.")
 
 
 def test_an_unknown_outcome_says_that_the_mail_may_have_been_sent():

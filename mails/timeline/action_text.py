@@ -13,7 +13,10 @@ HELD_WORDS = {
         "On hold: unconfirmed",
         "It may already have been sent. Mercury does not send it again until the outcome is known.",
     ),
-    HoldReason.POISON.value: ("Quarantined", "Two workers crashed while they processed it."),
+    HoldReason.POISON.value: (
+        "Quarantined",
+        "Two workers crashed while they processed it, or Mercury could not build its message. Its timeline says which.",
+    ),
     HoldReason.FILE_MISSING.value: (
         "On hold: file missing",
         "The file storage has lost the content of an attachment. Restore it, then release the email; or cancel it.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mails.models import Event, Mail
-from mails.states import Action, EventName, Source, SuppressionReason
+from mails.states import NEVER_CALLED, STORAGE_AWAY, Action, EventName, HoldReason, Source, SuppressionReason
 from mails.timeline import action_text, file_text
 from mails.timeline.entry import BoldText, Entry, EvaluatedAccount, refer_to_email
 from mails.timeline.event_payload import EventPayload, shorten
@@ -182,7 +182,13 @@ _TOO_LATE = {
 }
 
 
+_WITHOUT_REQUEST = frozenset({NEVER_CALLED, HoldReason.FILE_MISSING.value, STORAGE_AWAY})
+
+
 def _describe_failure(mail: Mail, payload: EventPayload) -> Entry:
+    service, reason = payload.get_text("service") or "the provider", payload.get_text("reason")
+    if payload.get_text("reason_code") in _WITHOUT_REQUEST:
+        return Entry(title=f"No request to {service}", parts=(shorten(reason, 300),), tone="bad", icon="cross")
     reply = BoldText(describe_reply(payload))
     parts: list[str] = [
         reply,
@@ -192,12 +198,11 @@ def _describe_failure(mail: Mail, payload: EventPayload) -> Entry:
         if payload.get_number("repeat_in") is not None
         else _FAILURE_WORDS.get(payload.get_text("failure_class"), ""),
     ]
-    if reason := payload.get_text("reason"):
+    if reason:
         parts.append(f" The reply: “{shorten(reason, 300)}”")
     if (wait := payload.get_number("retry_after")) is not None:
         parts.append(f" It asks to wait {durations.format_duration(wait)}.")
-    title = f"Refused by {payload.get_text('service') or 'the provider'}"
-    return Entry(title=title, parts=tuple(parts), tone="bad", icon="cross")
+    return Entry(title=f"Refused by {service}", parts=tuple(parts), tone="bad", icon="cross")
 
 
 _IN_PROGRESS = "The earlier request with the same idempotency key is still in progress there; it is repeated later."

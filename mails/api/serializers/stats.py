@@ -142,7 +142,7 @@ class HeldCountsSerializer(DataclassSerializer):
         dataclass = HeldCounts
         help_texts = {
             "unknown": "Their outcome is not known.",
-            "poison": "Two workers died during their attempts.",
+            "poison": "Two workers died during their attempts, or their message could not be built.",
             "file_missing": "The storage has lost the content of an attachment.",
             "operator": "Held by a person.",
         }
