@@ -136,7 +136,7 @@ def _read_form(request: HttpRequest) -> int:
     except UnreadablePostError as error:
         raise BadRequest("The connection ended before the body did.") from error
     except MultiPartParserError as error:
-        raise BadRequest(f"The form cannot be read: {error}") from error
+        raise BadRequest(f"The form cannot be read: {str(error).rstrip('.')}.") from error
     return sum(len(value) for _, values in fields.lists() for value in values)
 
 

@@ -1,12 +1,14 @@
 """What Django cannot read of a request: an answer that names it, instead of an error or a file that is lost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.core.exceptions import BadRequest
+from django.conf import settings
+from django.core.exceptions import BadRequest, TooManyFilesSent
 from django.core.handlers.wsgi import WSGIRequest
-from django.http import HttpRequest, HttpResponseBase
-from django.http.multipartparser import MultiPartParser
+from django.http import HttpRequest, HttpResponseBase, multipartparser
+from django.http.multipartparser import MultiPartParser, MultiPartParserError, Parser
+from django.utils.encoding import force_str
 from django.utils.http import parse_header_parameters
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -15,6 +17,7 @@ _WITH_PARAMETERS = ("Content-Disposition",)
 _FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 _UTF_8 = frozenset({"", "utf-8", "utf8", "us-ascii"})
 _NAMELESS = "file"
+_SHOWN = 40  # characters of the name of a part
 
 
 class LenientRequest(WSGIRequest):
@@ -36,6 +39,38 @@ class LenientRequest(WSGIRequest):
     def parse_file_upload(self, META: Any, post_data: Any) -> Any:  # noqa: N803 (Django's own signature)
         """Return the fields and files of a form, also the files whose names say nothing."""
         return _FormParser(META, post_data, self.upload_handlers, self.encoding).parse()
+
+
+class _Parts(Parser):
+    """The parts of a form. Django takes a file without a name for text, and leaves out one whose part has no name.
+
+    A field of a browser in which no file was chosen has an empty name and no bytes: it is left out.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the parts. Raises MultiPartParserError that names the one whose file would be lost."""
+        left_out = 0
+        for kind, headers, content in super().__iter__():
+            _, parameters = headers.get("content-disposition", ("", {}))
+            if "filename" not in parameters:
+                yield kind, headers, content
+                continue
+            part = force_str(parameters.get("name", b""), errors="replace").strip()
+            if not part:
+                raise MultiPartParserError("a file is in a part without a name")
+            if parameters["filename"]:
+                yield kind, headers, content
+                continue
+            if content.read(1):
+                raise MultiPartParserError(
+                    f"the file in the part '{part[:_SHOWN]}' has no name; send it with a filename"
+                )
+            left_out += 1  # counted like the others, of which Django allows a number
+            if left_out > settings.DATA_UPLOAD_MAX_NUMBER_FILES:
+                raise TooManyFilesSent
+
+
+multipartparser.Parser = _Parts  # type: ignore[misc]  # Django's parser of forms has no setting for it
 
 
 class _FormParser(MultiPartParser):

@@ -139,6 +139,34 @@ def test_a_form_of_ten_thousand_parts_is_refused(zeus):
     assert not Mail.objects.exists()
 
 
+@pytest.mark.parametrize(("part", "content"), [("attachments", b"x"), ("inline", b"x"), ("mail", b"{}")])
+def test_a_file_without_a_name_is_refused_and_its_part_named(zeus, part, content):
+    head = f'--x\r\nContent-Disposition: form-data; name="{part}"; filename=""\r\n\r\n'.encode()
+    subject = b'--x\r\nContent-Disposition: form-data; name="subject"\r\n\r\nHi\r\n'
+
+    answer = zeus.generic(
+        "POST", MAILS, subject + head + content + b"\r\n--x--", content_type="multipart/form-data; boundary=x"
+    )
+
+    problem(answer, 400, "invalid_form")
+    assert f"The form cannot be read: the file in the part '{part}' has no name" in answer.json()["detail"]
+    assert not list_stored()
+
+
+def test_an_empty_file_field_of_a_browser_is_no_attachment(zeus):
+    parts = {name: value for name, value in HELLO.items() if isinstance(value, str)}
+    body = b"".join(
+        f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in parts.items()
+    )
+    empty = b'--x\r\nContent-Disposition: form-data; name="attachments"; filename=""\r\n\r\n\r\n--x--'
+
+    answer = zeus.generic("POST", MAILS, body + empty, content_type="multipart/form-data; boundary=x")
+
+    assert answer.status_code == 202
+    assert not Mail.objects.get().files.exists()
+
+
 def test_a_nested_form_is_a_file_like_any_other(zeus):
     bomb = b"--y\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n" * 1000
     head = b'--x\r\nContent-Disposition: form-data; name="attachments"; filename="a"\r\n'

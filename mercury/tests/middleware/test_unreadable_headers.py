@@ -4,7 +4,9 @@ import io
 import json
 
 import pytest
+from django.core.exceptions import TooManyFilesSent
 from django.core.handlers.wsgi import WSGIHandler
+from django.http.multipartparser import MultiPartParserError
 from django.test import Client, RequestFactory
 
 from mercury.middleware.unreadable_headers import LenientRequest
@@ -68,12 +70,50 @@ def test_the_address_is_read_as_utf_8_whatever_the_charset_of_the_body_is(db, ch
 
 @pytest.mark.parametrize("name", ["..", ".", "/", "a/", "\\", "\x01"])
 def test_a_file_whose_name_says_nothing_is_not_lost(name):
-    head = f'Content-Disposition: form-data; name="uploads"; filename="{name}"'
-    form = f"--B\r\n{head}\r\n\r\nhello\r\n--B--\r\n".encode()
+    request = receive_form(f'form-data; name="uploads"; filename="{name}"', b"hello")
+
+    assert [file.read() for file in request.FILES.getlist("uploads")] == [b"hello"]
+
+
+def receive_form(disposition, content, *, parts=1):
+    """Return a request with a form of one part, or of the same part several times."""
+    head = (
+        b"--B\r\nContent-Disposition: " + disposition.encode() + b"\r\nContent-Type: application/octet-stream\r\n\r\n"
+    )
+    form = (head + content + b"\r\n") * parts + b"--B--\r\n"
     environ = RequestFactory()._base_environ(
         REQUEST_METHOD="POST", CONTENT_TYPE="multipart/form-data; boundary=B", CONTENT_LENGTH=str(len(form))
     )
+    return LenientRequest(environ | {"wsgi.input": io.BytesIO(form)})
 
-    request = LenientRequest(environ | {"wsgi.input": io.BytesIO(form)})
 
-    assert [file.read() for file in request.FILES.getlist("uploads")] == [b"hello"]
+@pytest.mark.parametrize("filename", ['filename=""', "filename=", "filename*=utf-8''"])
+def test_a_field_in_which_no_file_was_chosen_is_left_out(filename):
+    request = receive_form(f'form-data; name="uploads"; {filename}', b"")
+
+    assert (dict(request.POST), dict(request.FILES)) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("disposition", "words"),
+    [
+        (
+            'form-data; name="uploads"; filename=""',
+            "the file in the part 'uploads' has no name; send it with a filename",
+        ),
+        ('form-data; filename="crown.png"', "a file is in a part without a name"),
+        ('form-data; name=" "; filename="crown.png"', "a file is in a part without a name"),
+    ],
+)
+def test_a_file_that_django_would_lose_is_refused(disposition, words):
+    with pytest.raises(MultiPartParserError) as refused:
+        receive_form(disposition, b"hello").FILES  # noqa: B018 (reads the form)
+
+    assert str(refused.value) == words
+
+
+def test_fields_in_which_no_file_was_chosen_are_counted(settings):
+    with pytest.raises(TooManyFilesSent):
+        receive_form(
+            'form-data; name="uploads"; filename=""', b"", parts=settings.DATA_UPLOAD_MAX_NUMBER_FILES + 1
+        ).POST  # noqa: B018
