@@ -1,11 +1,13 @@
 """The alerts about provider accounts. A pure function of the system status."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from mails.reporting import systemic_refusals
+from mails.reporting.bound_email import BoundEmail
+from mails.reporting.missed_email import MissedEmail
 from mails.reporting.recent_failures import RECENT, RepeatedFailure
 from mails.reporting.stuck_rules import StuckRule
 from mails.reporting.system_status import AccountStatus, SystemStatus
@@ -16,6 +18,7 @@ from providers.routing.quota_status import QuotaStatus
 
 ENOUGH_REFUSALS = 3  # because of the account itself, or of this machine, before an alert
 ENOUGH_MAILS = 20  # accepted by other accounts while one accepted none, before an alert
+NAMED_AT_MOST = 5  # rules in a sentence
 FAILING = 0.5  # share of failed calls from which a breaker that is forced closed is critical
 
 
@@ -65,17 +68,7 @@ def find_account_alerts(status: SystemStatus) -> Iterable[Alert]:
 
 def list_ready_accounts(status: SystemStatus, *, but: str = "") -> list[str]:
     """Return the accounts that can accept email now, except the one named."""
-    return [
-        account.name
-        for account in status.accounts
-        if account.enabled
-        and account.configured
-        and account.weight
-        and account.effective == BreakerState.CLOSED
-        and not (account.limited_until and account.limited_until > status.at)
-        and not (account.quota and account.quota.is_out)
-        and account.name != but
-    ]
+    return [account.name for account in status.accounts if account.is_ready(status.at) and account.name != but]
 
 
 def _find_local_failures(status: SystemStatus) -> Iterable[Alert]:
@@ -133,12 +126,13 @@ def _check_account(account: AccountStatus, status: SystemStatus) -> Iterable[Ale
         yield _report_systemic_refusals(account)
     elif account.failure_mode_until is None and (failure := _find_refusals(account, status)) is not None:
         yield _report_refusals(account, failure, status)
-    elif account.failure_mode_until is None and (took := _count_accepted_by_others(account, status)) is not None:
+    elif account.failure_mode_until is None and (missed := _find_missed(account, status)) is not None:
         yield Alert(
             code="silent_failover",
             tone="bad",
             about=account.name,
-            sentence=f"{account.name} is enabled but accepted no email for 15 minutes; other accounts accepted {took:,}.",
+            sentence=f"{account.name} is enabled but accepted no email for 15 minutes; other accounts accepted {missed.emails:,} "
+            "that it could have taken.",
             remedy=f"Its key or its quota may have ended. Test it: manage.py providers test {account.name}",
             emails=urlencode({"account": account.name, "age": "1h"}),
         )
@@ -150,8 +144,8 @@ def _is_worth_an_alert(quota: QuotaStatus) -> bool:
 
 
 def _report_out_of_quota(account: AccountStatus, quota: QuotaStatus, status: SystemStatus) -> Alert:
-    others = list_ready_accounts(status, but=account.name)
     until = f"until {format_moment(quota.next_at, status.at)}" if quota.next_at else "until someone opens it"
+    replacement = _find_replacement(account, status, until=until)
     reply = (
         f" Its reply: {quota.out_reason}"
         if quota.out_since
@@ -163,10 +157,10 @@ def _report_out_of_quota(account: AccountStatus, quota: QuotaStatus, status: Sys
         remedy = f"To send through it earlier: manage.py providers open {account.name}"
     return Alert(
         code="out_of_quota",
-        tone="waiting" if others and quota.next_at else "bad",
+        tone="waiting" if replacement.keeps_all_moving and quota.next_at else "bad",
         about=account.name,
         sentence=f"{account.name} is out of quota {until}.{reply}",
-        remedy=f"{_describe_replacement(others)} {remedy}",
+        remedy=f"{replacement.sentence} {remedy}",
         since=quota.out_since,
         emails=urlencode({"account": account.name, "state": "waiting"}),
     )
@@ -184,25 +178,28 @@ def _report_unusable(account: AccountStatus) -> Alert:
 
 
 def _report_forced_open(account: AccountStatus, status: SystemStatus) -> Alert:
-    others = list_ready_accounts(status, but=account.name)
+    replacement = _find_replacement(account, status, until="until it is automatic again")
     return Alert(
         code="breaker_open",
-        tone="waiting" if others else "bad",
+        tone="waiting" if replacement.keeps_all_moving else "bad",
         about=account.name,
         sentence=f"The breaker of {account.name} is forced open{_name_author(account)}: it gets no email.",
-        remedy=f"{_describe_replacement(others)} When it works again: manage.py providers breaker {account.name} auto",
+        remedy=f"{replacement.sentence} When it works again: manage.py providers breaker {account.name} auto",
         since=account.since,
     )
 
 
 def _report_open(account: AccountStatus, status: SystemStatus) -> Alert:
     last = f" Last failure: {account.last_failure}" if account.last_failure else ""
+    probe = account.open_until
+    due = f", the next at {format_moment(probe, status.at)}" if probe is not None and probe > status.at else ""
+    replacement = _find_replacement(account, status, until=f"until a probe is accepted{due}")
     return Alert(
         code="breaker_open",
         tone="bad",
         about=account.name,
         sentence=f"The breaker of {account.name} is {account.state.label.lower()} ({account.words}).{last}",
-        remedy=f"{_describe_replacement(list_ready_accounts(status, but=account.name))} It closes automatically when a probe is accepted.",
+        remedy=f"{replacement.sentence} It closes automatically when a probe is accepted.",
         since=account.since,
         emails=urlencode({"account": account.name, "state": "waiting"}),
     )
@@ -258,10 +255,10 @@ def _find_refusals(account: AccountStatus, status: SystemStatus) -> RepeatedFail
 
 
 def _report_refusals(account: AccountStatus, failure: RepeatedFailure, status: SystemStatus) -> Alert:
-    others = list_ready_accounts(status, but=account.name)
+    replacement = _find_replacement(account, status, until="until it works")
     detour = (
         f" Until it works, disable it: manage.py providers disable {account.name}"
-        if others
+        if replacement.keeps_all_moving
         else " Leave it enabled: emails wait and are retried."
     )
     return Alert(
@@ -270,7 +267,7 @@ def _report_refusals(account: AccountStatus, failure: RepeatedFailure, status: S
         about=account.name,
         sentence=f"{account.name} refused {failure.attempts:,} requests in the last 15 minutes because of the account: its key, its quota or its "
         "permissions.",
-        remedy=f"{_describe_replacement(others)} See its reply: manage.py providers test {account.name}.{detour}",
+        remedy=f"{replacement.sentence} See its reply: manage.py providers test {account.name}.{detour}",
         since=failure.since,
         emails=urlencode({"account": account.name, "age": "1h"}),
     )
@@ -288,28 +285,64 @@ def _report_stuck_rule(rule: StuckRule) -> Alert:
     )
 
 
-def _describe_replacement(others: list[str]) -> str:
-    """Say where the email of an unavailable account goes."""
-    if not others:
-        return "No other account is available: email waits."
-    return f"Its email goes to {' and '.join(others)}; nothing is lost."
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Replacement:
+    """What becomes of the email of an account that cannot accept any."""
+
+    others: Sequence[str]  # the accounts that can
+    stuck: Sequence[BoundEmail]  # email that may use none of them
+    until: str  # when that waits
+
+    @property
+    def keeps_all_moving(self) -> bool:
+        """Return True if no email waits."""
+        return bool(self.others) and not self.stuck
+
+    @property
+    def sentence(self) -> str:
+        """Say where its email goes, and which email waits."""
+        if not self.others:
+            return "No other account is available: email waits."
+        goes = f"Its email goes to {' and '.join(self.others)}"
+        if not self.stuck:
+            return f"{goes}; nothing is lost."
+        return f"{goes}, but {self._name_stuck()} {self.until}: no other account that it may use is available."
+
+    def _name_stuck(self) -> str:
+        rules = [bound.rule for bound in self.stuck if bound.rule]
+        chosen = sum(bound.emails for bound in self.stuck if not bound.rule)
+        parts = []
+        if rules:
+            more = f" and {len(rules) - NAMED_AT_MOST} more" if len(rules) > NAMED_AT_MOST else ""
+            word = "rule" if len(rules) == 1 else "rules"
+            parts.append(f"email of the routing {word} {', '.join(rules[:NAMED_AT_MOST])}{more}")
+        if chosen:
+            parts.append(f"{chosen:,} {'email' if chosen == 1 else 'emails'} with a choice of accounts")
+        waits = "wait" if not rules and chosen > 1 else "waits"
+        return f"{' and '.join(parts)} {waits}"
+
+
+def _find_replacement(account: AccountStatus, status: SystemStatus, *, until: str) -> _Replacement:
+    others = list_ready_accounts(status, but=account.name)
+    stuck = [
+        bound
+        for bound in status.bound_email
+        if account.name in bound.accounts and bound.accounts.isdisjoint(others) and (bound.rule or bound.emails)
+    ]
+    return _Replacement(others=others, stuck=stuck, until=until)
 
 
 def _name_author(account: AccountStatus) -> str:
     return f" by {account.by}" if account.by else ""
 
 
-def _count_accepted_by_others(account: AccountStatus, status: SystemStatus) -> int | None:
-    """Return how many emails others accepted while this account should have accepted some; None if all is well.
+def _find_missed(account: AccountStatus, status: SystemStatus) -> MissedEmail | None:
+    """Return the emails that others accepted while this account should have accepted some; None if all is well.
 
     An account that changed within these 15 minutes had no fair chance.
     """
     if account.changed_at is not None and account.changed_at > status.at - RECENT:
         return None
-    accepted = {statistics.name: statistics.accepted for statistics in status.recent}
-    others = sum(count for name, count in accepted.items() if name != account.name)
-    weights = sum(other.weight for other in status.accounts if other.enabled)
-    fair_share = (others * account.weight / weights) if weights else 0
-    return (
-        others if not accepted.get(account.name) and others >= ENOUGH_MAILS and fair_share >= ENOUGH_MAILS / 4 else None
-    )
+    missed = status.missed_email.get(account.name)
+    enough = missed is not None and missed.emails >= ENOUGH_MAILS and missed.fair_share >= ENOUGH_MAILS / 4
+    return missed if enough else None

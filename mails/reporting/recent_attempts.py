@@ -15,6 +15,7 @@ from mails.models import Attempt, Mail, first_id
 from mails.states import LEASED, AttemptState
 
 REACH = 20_000  # attempts of all accounts that are looked at
+SAMPLE = 5000  # attempts of which the emails are read, too
 SHOWN = 60
 
 
@@ -58,6 +59,20 @@ def count_failure_codes(since: dt.datetime) -> dict[tuple[str, str], list[tuple[
     for account, state, failure_class, code, count in counted:
         found[account, "unknown" if state == AttemptState.UNKNOWN else failure_class].append((code or "no code", count))
     return {key: sorted(codes, key=lambda code: (-code[1], code[0])) for key, codes in found.items()}
+
+
+def count_accepted(since: dt.datetime) -> dict[tuple[str, str], int]:
+    """Return the attempts since then that were accepted, by account and route of the email (`Mail.route`).
+
+    Of the newest SAMPLE attempts at most: one query along the primary key.
+    """
+    begun = Attempt.objects.filter(pk__gte=first_id(since)).order_by("-pk")
+    edge = begun.values_list("pk", flat=True)[SAMPLE - 1 : SAMPLE].first()
+    accepted = begun.filter(state=AttemptState.ACCEPTED)
+    if edge is not None:
+        accepted = accepted.filter(pk__gte=edge)
+    counted = accepted.order_by().values_list("account", "mail__route").annotate(Count("pk"))
+    return {(account, route): count for account, route, count in counted}
 
 
 def count_in_progress(account: str) -> int:

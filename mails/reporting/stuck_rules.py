@@ -4,17 +4,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from mails.dispatch.due import routes
-from mails.models import Mail
-from mails.queues import QueueName
+from mails.reporting import waiting_routes
 from mails.routing.advice import explain_useless
 from mails.routing.book import get_book
-from mails.states import DUE
 from providers.accounts.registry import Candidate
 from providers.models import BreakerMode
-
-COUNTED_AT_MOST = 100_000  # emails of a rule
-ROUTES_READ = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +34,7 @@ def list_stuck_rules(candidates: Iterable[Candidate]) -> list[StuckRule]:
         StuckRule(
             name=rule.name,
             accounts=[f"{name} ({problem})" for name, problem in problems.items()],
-            emails=_count_emails(waiting.get(rule.id, ())),
+            emails=waiting_routes.count_emails(waiting.get(rule.id, ())),
         )
         for rule, problems in stuck
     ]
@@ -56,16 +50,7 @@ def _explain(candidate: Candidate | None) -> str:
 def _find_routes(rules: Collection[int]) -> dict[int, list[str]]:
     """Return the routes on which emails of these rules wait, without those for which a person chose the accounts."""
     found: dict[int, list[str]] = defaultdict(list)
-    for route in routes.find_routes(dict.fromkeys(QueueName.values, ""), limit=ROUTES_READ, even_paused=True):
-        constraint = routes.parse_route(route.name).accounts.constraint
+    for name, constraint in waiting_routes.list_constraints():
         if constraint.rule is not None and constraint.rule in rules and not constraint.via:
-            found[constraint.rule].append(route.name)
+            found[constraint.rule].append(name)
     return found
-
-
-def _count_emails(names: Collection[str]) -> int:
-    """Count the emails on these routes, by the index `mail_due`."""
-    if not names:
-        return 0
-    mails = Mail.objects.filter(queue__in=QueueName.values, route__in=names, status__in=DUE)
-    return mails.order_by().values("queue")[:COUNTED_AT_MOST].count()

@@ -6,8 +6,8 @@ Reads partial indexes and bounded counts, so that the cost does not grow with th
 import datetime as dt
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +18,8 @@ from mails.dispatch import wake
 from mails.dispatch.due import due_routes, routes
 from mails.models import Mail, Pause, Worker
 from mails.reporting import (
+    bound_email,
+    missed_email,
     recent_failures,
     rollups,
     sink_status,
@@ -27,6 +29,8 @@ from mails.reporting import (
     systemic_refusals,
     webhook_status,
 )
+from mails.reporting.bound_email import BoundEmail
+from mails.reporting.missed_email import MissedEmail
 from mails.reporting.recent_failures import RECENT, RecentFailures
 from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics
@@ -135,6 +139,17 @@ class AccountStatus:
         forced = {BreakerMode.OPEN: BreakerState.OPEN, BreakerMode.CLOSED: BreakerState.CLOSED}
         return forced.get(self.mode, self.state)
 
+    def is_ready(self, now: dt.datetime) -> bool:
+        """Return True if the account can accept email now."""
+        return (
+            self.enabled
+            and self.configured
+            and bool(self.weight)
+            and self.effective == BreakerState.CLOSED
+            and not (self.limited_until and self.limited_until > now)
+            and not (self.quota and self.quota.is_out)
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemStatus:
@@ -162,6 +177,8 @@ class SystemStatus:
     webhook_lag: float | None = None  # seconds that the first event has waited for webhooks; None without any
     submission_streams: Sequence[SubmissionStreamStatus] = ()
     stuck_rules: Sequence[StuckRule] = ()  # routing rules without an account that can be used
+    bound_email: Sequence[BoundEmail] = ()  # email that may use some accounts only, while one cannot accept any
+    missed_email: Mapping[str, MissedEmail] = field(default_factory=dict)  # by account that accepted none lately
 
     @property
     def alive(self) -> list[WorkerStatus]:
@@ -192,6 +209,11 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         )
         for queue, config in configs.items()
     ]
+    accounts = [
+        _add_refusals(build_account_status(candidate, now, changes.get(candidate.id, ())), candidate.refusals, now)
+        for candidate in candidates
+    ]
+    accepted = statistics.summarize_accounts(recent)
     return SystemStatus(
         at=now,
         queues=queues,
@@ -201,11 +223,8 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         held=count_held(),
         expired=gone["count"],
         workers=list_workers(now),
-        accounts=[
-            _add_refusals(build_account_status(candidate, now, changes.get(candidate.id, ())), candidate.refusals, now)
-            for candidate in candidates
-        ],
-        recent=statistics.summarize_accounts(recent),
+        accounts=accounts,
+        recent=accepted,
         redis=wake.check_redis(),
         disk_free=disk.free / disk.total,
         disk_free_bytes=disk.free,
@@ -218,6 +237,18 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         webhook_lag=webhook_status.measure_lag(now),
         submission_streams=submission_stream_status.list_submission_streams(now),
         stuck_rules=stuck_rules.list_stuck_rules(candidates),
+        bound_email=[]
+        if all(account.is_ready(now) for account in accounts if account.enabled)
+        else bound_email.list_bound_email(candidates),
+        missed_email=missed_email.count_missed(_find_silent(accounts, accepted), candidates, now - RECENT),
+    )
+
+
+def _find_silent(accounts: Sequence[AccountStatus], recent: Sequence[AccountStatistics]) -> list[str]:
+    """Return the enabled accounts that accepted nothing lately, while others accepted some."""
+    accepted = {statistics.name for statistics in recent if statistics.accepted}
+    return (
+        [account.name for account in accounts if account.enabled and account.name not in accepted] if accepted else []
     )
 
 

@@ -169,7 +169,8 @@ def describe_others(candidate: Candidate) -> str:
     ]
     if not names:
         return "No other account is available: all email is queued until one is."
-    return f"Email goes to {', '.join(names)} instead."
+    mine = candidate.config.name
+    return f"Email goes to {', '.join(names)} instead. What may use {mine} alone, by a routing rule, waits."
 
 
 def is_open(candidate: Candidate) -> bool:

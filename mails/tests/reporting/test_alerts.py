@@ -7,6 +7,8 @@ import pytest
 
 from mails.dispatch.quarantine import POISON_CLAIMS
 from mails.reporting import alerts
+from mails.reporting.bound_email import BoundEmail
+from mails.reporting.missed_email import MissedEmail
 from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
 from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics, Durations
@@ -76,6 +78,11 @@ def took(name, accepted, calls=None):
         latency=NONE,
         fastest=False,
     )
+
+
+def missed(name, emails, fair_share):
+    """What an account missed that accepted nothing lately."""
+    return {name: MissedEmail(emails=emails, fair_share=fair_share)}
 
 
 def refused(name, calls, failure_class="account", accepted_since=0):
@@ -215,8 +222,7 @@ CASES = [
     ({"accounts": [account("olympus", state=BreakerState.HALF_OPEN)]}, "breaker_open", "olympus"),
     ({"accounts": [account("olympus", mode=BreakerMode.OPEN)]}, "breaker_open", "olympus"),
     ({"accounts": [account("olympus", quota=out_of_quota()), account("hades")]}, "out_of_quota", "olympus"),
-    ({"recent": [took("olympus", 0, calls=30), took("hades", 100)]}, "silent_failover", "olympus"),
-    ({"recent": [took("hades", 100)]}, "silent_failover", "olympus"),
+    ({"missed_email": missed("olympus", 100, 50.0)}, "silent_failover", "olympus"),
     (
         {"stuck_rules": [StuckRule(name="gods", accounts=["charon (disabled)"], emails=0)]},
         "rule_without_account",
@@ -242,7 +248,7 @@ CASES = [
     (
         {
             "accounts": [account("olympus", failure_mode="refuse=503", failure_mode_until=NOON), account("hades")],
-            "recent": [took("hades", 100)],
+            "missed_email": missed("olympus", 100, 50.0),
         },
         "sandbox_fault",
         "olympus",
@@ -333,22 +339,9 @@ def test_discarded_emails_are_judged_by_their_share(found, sent, tone):
     assert [alert.tone for alert in listed] == ([tone] if tone else [])
 
 
-@pytest.mark.parametrize(
-    "recent",
-    [
-        [took("hades", 19)],  # too few to say
-        [took("olympus", 1), took("hades", 1000)],
-        [],
-    ],
-)
-def test_an_account_is_not_suspected_without_reason(recent):
-    assert alerts.find_alerts(replace(WELL, recent=recent)) == []
-
-
-def test_an_account_of_weight_zero_is_not_expected_to_take_mail():
-    accounts = [account("olympus", weight=0), account("hades")]
-
-    assert alerts.find_alerts(replace(WELL, accounts=accounts, recent=[took("hades", 1000)])) == []
+@pytest.mark.parametrize(("emails", "fair_share"), [(19, 19.0), (1000, 4.9)])  # too few to say
+def test_an_account_is_not_suspected_without_reason(emails, fair_share):
+    assert alerts.find_alerts(replace(WELL, missed_email=missed("olympus", emails, fair_share))) == []
 
 
 def test_a_disabled_account_with_an_open_breaker_is_no_alert():
@@ -372,7 +365,7 @@ def test_two_refusals_are_no_alert():
 def test_an_account_that_changed_just_now_is_not_said_to_take_nothing():
     accounts = [account("olympus", changed_at=NOON - dt.timedelta(minutes=5)), account("hades")]
 
-    assert alerts.find_alerts(replace(WELL, accounts=accounts, recent=[took("hades", 1000)])) == []
+    assert alerts.find_alerts(replace(WELL, accounts=accounts, missed_email=missed("olympus", 1000, 500.0))) == []
 
 
 @pytest.mark.parametrize(("emails", "tone", "words"), [(0, "waiting", "0 emails wait"), (1, "bad", "1 email waits")])
@@ -469,6 +462,76 @@ def test_an_account_out_of_quota_says_until_when_and_where_its_email_goes():
     assert alert.sentence == "olympus is out of quota until 2026-11-25 00:00:00 UTC. Its daily quota 500 is used up."
     assert alert.remedy.startswith("Its email goes to hades; nothing is lost.")
     assert alert.tone == "waiting"
+
+
+ONLY_OLYMPUS = BoundEmail(rule="gods", accounts=frozenset({"olympus"}))
+
+
+@pytest.mark.parametrize(
+    ("change", "until"),
+    [
+        ({"quota": out_of_quota()}, "until 2026-11-25 00:00:00 UTC"),
+        ({"quota": out_of_quota(next_at=None, out_since=NOON)}, "until someone opens it"),
+        ({"mode": BreakerMode.OPEN}, "until it is automatic again"),
+        (
+            {"state": BreakerState.OPEN, "open_until": NOON + dt.timedelta(seconds=30)},
+            "until a probe is accepted, the next at 12:00:30 UTC",
+        ),
+        ({"state": BreakerState.HALF_OPEN, "open_until": NOON}, "until a probe is accepted"),
+    ],
+)
+def test_email_that_its_rule_binds_to_an_account_waits_for_it_and_the_alert_says_until_when(change, until):
+    accounts = [account("olympus", **change), account("hades")]
+
+    [alert] = alerts.find_alerts(replace(WELL, accounts=accounts, bound_email=[ONLY_OLYMPUS]))
+
+    assert alert.remedy.startswith(
+        f"Its email goes to hades, but email of the routing rule gods waits {until}: no other account that it may use is "
+        "available."
+    )
+    assert alert.tone == "bad"
+
+
+def test_an_account_that_refuses_is_not_to_be_disabled_where_a_rule_allows_no_other():
+    refusing = replace(WELL, failures=refused("olympus", 20))
+
+    [alert] = alerts.find_alerts(replace(refusing, bound_email=[ONLY_OLYMPUS]))
+
+    assert "email of the routing rule gods waits until it works" in alert.remedy
+    assert "Leave it enabled" in alert.remedy
+
+
+@pytest.mark.parametrize(
+    ("bound", "words"),
+    [
+        ([BoundEmail(rule="gods", accounts=frozenset({"olympus", "hades"}))], ""),
+        ([BoundEmail(rule="gods", accounts=frozenset({"hades"}))], ""),
+        ([BoundEmail(accounts=frozenset({"olympus"}), emails=0)], ""),
+        ([BoundEmail(accounts=frozenset({"olympus"}), emails=1)], "1 email with a choice of accounts waits"),
+        ([BoundEmail(accounts=frozenset({"olympus"}), emails=2)], "2 emails with a choice of accounts wait until"),
+        (
+            [ONLY_OLYMPUS, BoundEmail(rule="heroes", accounts=frozenset({"olympus", "charon"}))],
+            "email of the routing rules gods, heroes waits",
+        ),
+        (
+            [BoundEmail(rule=f"r{number}", accounts=frozenset({"olympus"})) for number in range(7)],
+            "email of the routing rules r0, r1, r2, r3, r4 and 2 more waits",
+        ),
+        (
+            [ONLY_OLYMPUS, BoundEmail(accounts=frozenset({"olympus"}), emails=1200)],
+            "email of the routing rule gods and 1,200 emails with a choice of accounts waits",
+        ),
+    ],
+)
+def test_an_alert_names_the_email_that_may_use_no_account_that_is_available(bound, words):
+    accounts = [account("olympus", quota=out_of_quota()), account("hades")]
+
+    [alert] = alerts.find_alerts(replace(WELL, accounts=accounts, bound_email=bound))
+
+    if words:
+        assert f"Its email goes to hades, but {words}" in alert.remedy
+    else:
+        assert alert.remedy.startswith("Its email goes to hades; nothing is lost.")
 
 
 def test_a_quota_that_somebody_has_to_open_is_critical_and_has_the_words_of_the_provider():
