@@ -327,7 +327,7 @@ def _find_replacement(account: AccountStatus, status: SystemStatus, *, until: st
     stuck = [
         bound
         for bound in status.bound_email
-        if account.name in bound.accounts and bound.accounts.isdisjoint(others) and (bound.rule or bound.emails)
+        if account.name in bound.accounts and set(bound.accounts).isdisjoint(others) and (bound.rule or bound.emails)
     ]
     return _Replacement(others=others, stuck=stuck, until=until)
 

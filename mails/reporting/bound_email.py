@@ -1,7 +1,7 @@
 """Email that may use some accounts and no others: its routing rule says so, or a person did when it was reprocessed."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mails.reporting import waiting_routes
@@ -14,7 +14,7 @@ from providers.routing.rules import ANY_ACCOUNT, explain_exclusion
 class BoundEmail:
     """Email that may use these accounts alone."""
 
-    accounts: frozenset[str]
+    accounts: Sequence[str]
     rule: str = ""  # the routing rule that says so; empty where a person chose
     emails: int = 0  # that wait now, where a person chose; at most 100,000
 
@@ -25,20 +25,19 @@ def list_bound_email(candidates: Iterable[Candidate]) -> list[BoundEmail]:
     One query for the routes, and one for each choice of accounts.
     """
     by_rule = [
-        BoundEmail(rule=rule.name, accounts=frozenset(rule.policy.accounts))
-        for rule in get_book().rules
-        if rule.enabled
+        BoundEmail(rule=rule.name, accounts=list(rule.policy.accounts)) for rule in get_book().rules if rule.enabled
     ]
     return [*by_rule, *_list_chosen(list(candidates))]
 
 
 def _list_chosen(candidates: list[Candidate]) -> list[BoundEmail]:
-    chosen: dict[frozenset[str], list[str]] = defaultdict(list)
+    chosen: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, constraint in waiting_routes.list_constraints():
         if constraint.via or constraint.excluded:
             route = get_book().apply(replace(ANY_ACCOUNT, constraint=constraint))
             allowed = [candidate.config.name for candidate in candidates if not explain_exclusion(candidate, route)]
-            chosen[frozenset(allowed)].append(name)
+            chosen[tuple(allowed)].append(name)
     return [
-        BoundEmail(accounts=accounts, emails=waiting_routes.count_emails(names)) for accounts, names in chosen.items()
+        BoundEmail(accounts=list(accounts), emails=waiting_routes.count_emails(names))
+        for accounts, names in chosen.items()
     ]

@@ -7,6 +7,8 @@ from rest_framework import serializers
 from mails.dispatch.heartbeat import HEARTBEAT
 from mails.reporting import statistics
 from mails.reporting.account_alerts import Alert
+from mails.reporting.bound_email import BoundEmail
+from mails.reporting.missed_email import MissedEmail
 from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
 from mails.reporting.sink_status import SinkStatus
 from mails.reporting.statistics import AccountStatistics, Durations, MailStatistics, Point
@@ -316,6 +318,29 @@ class SubmissionStreamStatusSerializer(DataclassSerializer):
         }
 
 
+class BoundEmailSerializer(DataclassSerializer):
+    """Email that may use these accounts alone."""
+
+    class Meta:
+        dataclass = BoundEmail
+        help_texts = {
+            "accounts": "The accounts.",
+            "rule": "The routing rule that says so; empty where a person chose when the emails were reprocessed.",
+            "emails": "Emails that wait, where a person chose; counted up to 100,000.",
+        }
+
+
+class MissedEmailSerializer(DataclassSerializer):
+    """Emails that other accounts accepted, and that this one could have got."""
+
+    class Meta:
+        dataclass = MissedEmail
+        help_texts = {
+            "emails": "How many, among the last 5,000 attempts.",
+            "fair_share": "How many of them its weight would have given it.",
+        }
+
+
 class StuckRuleSerializer(DataclassSerializer):
     """A routing rule none of whose accounts can be used."""
 
@@ -356,6 +381,8 @@ class SystemStatusSerializer(DataclassSerializer):
             "webhook_lag": "Seconds that the first event has waited for a webhook that works; null without any.",
             "submission_streams": "Streams that emails are accepted from.",
             "stuck_rules": "Routing rules none of whose accounts can be used.",
+            "bound_email": "Email that may use some accounts only; given while an enabled account cannot accept email.",
+            "missed_email": "By enabled account that accepted nothing in 15 minutes: what others accepted instead.",
         }
 
 

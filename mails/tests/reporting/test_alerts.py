@@ -464,7 +464,7 @@ def test_an_account_out_of_quota_says_until_when_and_where_its_email_goes():
     assert alert.tone == "waiting"
 
 
-ONLY_OLYMPUS = BoundEmail(rule="gods", accounts=frozenset({"olympus"}))
+ONLY_OLYMPUS = BoundEmail(rule="gods", accounts=["olympus"])
 
 
 @pytest.mark.parametrize(
@@ -504,21 +504,21 @@ def test_an_account_that_refuses_is_not_to_be_disabled_where_a_rule_allows_no_ot
 @pytest.mark.parametrize(
     ("bound", "words"),
     [
-        ([BoundEmail(rule="gods", accounts=frozenset({"olympus", "hades"}))], ""),
-        ([BoundEmail(rule="gods", accounts=frozenset({"hades"}))], ""),
-        ([BoundEmail(accounts=frozenset({"olympus"}), emails=0)], ""),
-        ([BoundEmail(accounts=frozenset({"olympus"}), emails=1)], "1 email with a choice of accounts waits"),
-        ([BoundEmail(accounts=frozenset({"olympus"}), emails=2)], "2 emails with a choice of accounts wait until"),
+        ([BoundEmail(rule="gods", accounts=["olympus", "hades"])], ""),
+        ([BoundEmail(rule="gods", accounts=["hades"])], ""),
+        ([BoundEmail(accounts=["olympus"], emails=0)], ""),
+        ([BoundEmail(accounts=["olympus"], emails=1)], "1 email with a choice of accounts waits"),
+        ([BoundEmail(accounts=["olympus"], emails=2)], "2 emails with a choice of accounts wait until"),
         (
-            [ONLY_OLYMPUS, BoundEmail(rule="heroes", accounts=frozenset({"olympus", "charon"}))],
+            [ONLY_OLYMPUS, BoundEmail(rule="heroes", accounts=["olympus", "charon"])],
             "email of the routing rules gods, heroes waits",
         ),
         (
-            [BoundEmail(rule=f"r{number}", accounts=frozenset({"olympus"})) for number in range(7)],
+            [BoundEmail(rule=f"r{number}", accounts=["olympus"]) for number in range(7)],
             "email of the routing rules r0, r1, r2, r3, r4 and 2 more waits",
         ),
         (
-            [ONLY_OLYMPUS, BoundEmail(accounts=frozenset({"olympus"}), emails=1200)],
+            [ONLY_OLYMPUS, BoundEmail(accounts=["olympus"], emails=1200)],
             "email of the routing rule gods and 1,200 emails with a choice of accounts waits",
         ),
     ],

@@ -27,8 +27,8 @@ def test_enabled_rules_and_the_choices_of_people_bind_email(olympus, hades):
     Mail.objects.filter(pk=excluded.pk).update(routing_constraint={"excluded": ["hades"]})
 
     assert list_found() == [
-        BoundEmail(rule="gods", accounts=frozenset({"hades"})),
-        BoundEmail(accounts=frozenset({"olympus"}), emails=2),
+        BoundEmail(rule="gods", accounts=["hades"]),
+        BoundEmail(accounts=["olympus"], emails=2),
     ]
 
 
