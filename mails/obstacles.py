@@ -26,7 +26,7 @@ from providers.accounts import registry
 from providers.accounts.registry import Candidate
 from providers.kinds.capabilities import read_needs
 from providers.models import AccountSource
-from providers.routing.choose import choose
+from providers.routing.choose import Shortlist
 from providers.routing.policy import AccountPolicy
 from providers.routing.rules import NO_TRAITS, AccountEvaluation, Route, RoutingConstraint
 
@@ -154,7 +154,7 @@ class SendingConditions:
             now=self.now,
             count_recipients=partial(_count_open_recipients, mail),
         )
-        choice = choose(self.candidates, load, draw=0.0, route=route)
+        choice = Shortlist.build(self.candidates, self.now, route).choose(load, draw=0.0)
         if choice.candidate is not None:
             return ()
         policy = route.constraint.policy

@@ -24,7 +24,7 @@ from mails.dispatch.due.pacing import Pacing
 from mails.dispatch.due.queue_limits import QueueLimits, QueueRateChanged
 from mails.dispatch.due.queue_turns import Turn, list_turns
 from mails.dispatch.due.routes import QueuedRoute
-from mails.dispatch.planner import POLL, PassResult, Planner
+from mails.dispatch.planner import POLL, PassResult, Planner, list_lost
 from mails.dispatch.quarantine import Quarantine
 from mails.dispatch.steps import transitions
 from mails.dispatch.steps.transitions import Call, Result, StepPlan
@@ -229,7 +229,7 @@ class Claimer:
         The claim is committed by now, so a failure here must not keep its calls from being made.
         """
         try:
-            self._hold_those_without_a_reason([plan for plan in plans if plan.step.mail_id not in won], now_ns)
+            self._hold_those_without_a_reason(list_lost(plans, won), now_ns)
         except Error as error:
             log.warning("unstorable_not_held", error=classify(error))
 

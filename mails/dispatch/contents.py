@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -43,7 +42,7 @@ def _build_messages(calls: Sequence[Call], rows: Mapping[uuid.UUID, _Row]) -> tu
     loaded, not_made = [], []
     for call in calls:
         try:
-            loaded.append(replace(call, message=_build_message(call.mail, rows[call.mail.id])))
+            loaded.append(call._replace(message=_build_message(call.mail, rows[call.mail.id])))
         except Exception:  # an email that we fail at must not end the calls of the others
             log.exception("message_not_loaded", mail=str(call.mail.id))
             not_made.append(_give_up(call))
@@ -63,7 +62,7 @@ def _find_files(calls: Sequence[Call], not_made: list[Result]) -> tuple[list[Cal
     for call in calls:
         own = {file.sha256 for file in call.message.attachments} if call.message else set()
         if own <= locations.keys():
-            found.append(replace(call, locations={sha256: locations[sha256] for sha256 in own}))
+            found.append(call._replace(locations={sha256: locations[sha256] for sha256 in own}))
         else:
             not_made.append(Result(call=call, outcome=attachments.build_missing(), latency=0.0))
     return found, not_made

@@ -2,7 +2,7 @@
 
 import random
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -94,7 +94,7 @@ class Planner:
         record = writer.record_each if one_by_one else writer.record
         with selection.reserve():
             won = record([plan.step for plan in plans])
-            selection.give_back([plan.call for plan in plans if plan.call and plan.step.mail_id not in won])
+            selection.give_back([plan.call for plan in list_lost(plans, won) if plan.call])
             return won
 
     @contextmanager
@@ -123,11 +123,16 @@ class Planner:
 
     def conclude(self, plans: Sequence[StepPlan], won: set[uuid.UUID]) -> PassResult:
         """Return what follows from the steps that were written. Where one was not, accounts may have changed: read them."""
-        lost = [plan.call for plan in plans if plan.call and plan.step.mail_id not in won]
-        if lost:
-            self._pool.undo(lost)
-        winners = [plan for plan in plans if plan.step.mail_id in won]
+        lost = list_lost(plans, won)
+        if calls := [plan.call for plan in lost if plan.call]:
+            self._pool.undo(calls)
+        winners = [plan for plan in plans if plan.step.mail_id in won] if lost else plans
         return PassResult(calls=[plan.call for plan in winners if plan.call], done=count_done(winners))
+
+
+def list_lost(plans: Sequence[StepPlan], won: Collection[uuid.UUID]) -> list[StepPlan]:
+    """Return the plans whose emails are not among those that took their step; as a rule there are none."""
+    return [] if len(won) == len(plans) else [plan for plan in plans if plan.step.mail_id not in won]
 
 
 def must_decide(draft: StepDraft, choice: RoutingDecision) -> bool:

@@ -13,7 +13,7 @@ from mails.dispatch.accounts.account_pool import AccountPool
 from mails.dispatch.accounts.account_selection import AccountSelection, BreakerChanged, select
 from mails.dispatch.dispatcher_settings import DispatcherSettings
 from mails.dispatch.due import claim
-from mails.dispatch.planner import PassResult, Planner, count_done
+from mails.dispatch.planner import PassResult, Planner, count_done, list_lost
 from mails.dispatch.steps import call_results
 from mails.dispatch.steps.transitions import Result, StepDraft, StepPlan
 from mails.lifecycle import action_execution, writer
@@ -46,14 +46,14 @@ class Recorder:
         self._pool.note_ended(results)
         judged, plans, won = self._record(results, now_ns)
         concluded = self.planner.conclude(plans, won)
-        again, failed = self._apply_pending([result for result in judged if result.call.mail.id not in won], now_ns)
-        won |= {plan.step.mail_id for plan in again}
-        late = [result for result in judged if result.call.mail.id not in won | failed]
+        lost = {plan.step.mail_id for plan in list_lost(plans, won)}
+        again, failed = self._apply_pending([result for result in judged if result.call.mail.id in lost], now_ns)
+        lost -= {plan.step.mail_id for plan in again} | failed
+        late = [result for result in judged if result.call.mail.id in lost]
         self._late += [call_results.describe_late(result, now_ns=now_ns) for result in late]
         self._confirmations += filter(None, map(call_results.confirm, late))
-        self._observe(
-            [result for result in results if result.call.mail.id not in failed], database_clock.from_ns(now_ns)
-        )
+        written = [result for result in results if result.call.mail.id not in failed]
+        self._observe(written, database_clock.from_ns(now_ns))
         unwritten = [result for result in results if result.call.mail.id in failed]
         return replace(concluded, done=concluded.done + count_done(again), unwritten=unwritten)
 
@@ -153,10 +153,10 @@ class Recorder:
 
 def _log_failures(results: Sequence[Result]) -> None:
     for result in results:
+        if isinstance(result.outcome, Accepted):
+            continue
         mail, account = str(result.call.mail.id), result.call.account.name
         match result.outcome:
-            case Accepted():
-                pass
             case (
                 Refused(failure_class=failure_class, reason_code=reason_code)
                 | NotAttempted(failure_class=failure_class, reason_code=reason_code)

@@ -21,7 +21,7 @@ from mails.routing.facts import build_facts, load_facts
 from mails.routing.load import build_load
 from mails.states import DUE
 from providers.kinds.capabilities import read_needs
-from providers.routing.choose import ComparedAccount, compare
+from providers.routing.choose import ComparedAccount, Shortlist
 from providers.routing.rules import NO_TRAITS, Route, RoutingConstraint
 
 
@@ -140,9 +140,8 @@ def preview(facts: MailFacts, route: Route, book: RuleBook, conditions: SendingC
         now=conditions.now,
         count_recipients=lambda: facts.recipients,
     )
-    compared = compare(conditions.candidates, load, route)
-    total = sum(account.evaluation.weight for account in compared if account.goes_first)
-    allowed = [account.evaluation for account in compared if not account.evaluation.excluded]
+    ranking = Shortlist.build(conditions.candidates, conditions.now, route).rank(load)
+    allowed = [account for account in ranking.evaluated if not account.excluded]
     active = conditions.pauses
     paused = Obstacles(sending_pause=active.all_sending, queue_pause=active.get(facts.queue))
     return RoutePreview(
@@ -150,7 +149,7 @@ def preview(facts: MailFacts, route: Route, book: RuleBook, conditions: SendingC
         facts=facts,
         rule=rule,
         rules=tuple(_check(book, facts, rule)),
-        accounts=tuple(_describe(account, total) for account in compared),
+        accounts=tuple(_describe(account, ranking.total) for account in ranking.accounts),
         can_carry=not allowed or not all(account.cannot_carry for account in allowed),
         via=constraint.via,
         paused=" ".join(paused.sentences),

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, NamedTuple
 
@@ -54,25 +54,24 @@ class MailState(NamedTuple):
 STATE_COLUMNS = recordset.list_columns(Mail, MailState._fields)
 
 
-def parse_state(row: Mapping[str, Any]) -> MailState:
-    """Return the state in a row of a statement of our own, or of `values(*STATE_COLUMNS)`."""
-    times = {name: as_time(row[name]) for name, kind in STATE_COLUMNS.items() if kind == "time" and row[name]}
-    return MailState(
-        **{name: row[name] for name in STATE_COLUMNS}
-        | times
-        | {
-            "status": Status(row["status"]),
-            "tried": tuple(as_json(row["tried"])),
-            "failure_classes": tuple(as_json(row["failure_classes"])),
-            "possible_duplicate": bool(row["possible_duplicate"]),
-            "lease": as_uuid(row["lease"]) if row["lease"] else None,
-        }
+def parse_state(values: Sequence[Any]) -> MailState:
+    """Return the state in the values of STATE_COLUMNS, in their order, as a statement of our own returned them."""
+    raw = MailState._make(values)
+    return raw._replace(
+        status=Status(raw.status),
+        next_attempt_at=raw.next_attempt_at and as_time(raw.next_attempt_at),
+        finished_at=raw.finished_at and as_time(raw.finished_at),
+        tried=tuple(as_json(raw.tried)),
+        failure_classes=tuple(as_json(raw.failure_classes)),
+        possible_duplicate=bool(raw.possible_duplicate),
+        lease=raw.lease and as_uuid(raw.lease),
+        lease_expires_at=raw.lease_expires_at and as_time(raw.lease_expires_at),
     )
 
 
 def read_state(mail: Mail) -> MailState:
     """Return the state of an email that was loaded."""
-    return parse_state({name: getattr(mail, name) for name in STATE_COLUMNS})
+    return parse_state([getattr(mail, name) for name in STATE_COLUMNS])
 
 
 def release_lease(state: MailState, status: Status, **changes: Any) -> MailState:
@@ -93,10 +92,14 @@ class AttemptOpened:
     account_version: dt.datetime | None = None  # of the account's row, as it was chosen; None: whatever it is now
     key_scope: str = ""  # as `Attempt` has it
 
+    @property
+    def actor(self) -> str:
+        """Return who records its call and the result: the account, and the attempt."""
+        return f"{self.account}:{self.id!s}"  # without `!s`, formatting a UUID takes twice as long
 
-@value
-class AttemptClosed:
-    """Outcome of one provider call."""
+
+class AttemptClosed(NamedTuple):
+    """Outcome of one provider call. A named tuple, since it is copied: one is made for each email."""
 
     id: uuid.UUID
     state: AttemptState

@@ -201,15 +201,15 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
     with transaction.atomic(savepoint=False):
         moved = _move(steps)
         now = database_clock.now()
-        won = [step for step in steps if step.mail_id in moved]
+        won = [(step, mail) for step in steps if (mail := moved.get(step.mail_id)) is not None]
         if connection.vendor != "postgresql":
-            _write_attempts(won)
-        outcomes = [_get_outcome_row(outcome) for step in won for outcome in step.recipients]
-        counts = _build_counter_rows(_count(won, moved, now), now)
+            _write_attempts([step for step, _ in won])
+        outcomes = [_get_outcome_row(outcome) for step, _ in won for outcome in step.recipients]
+        counts = _build_counter_rows(_count(won, now), now)
         sql.execute(
             sql.update_rows(Recipient, sql.OUTCOME_COLUMNS, outcomes),
             sql.insert_rows(Rollup, counters.COLUMNS, counts),
-            sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows(_date_events(won, moved))),
+            sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows(_date_events(won))),
         )
     return set(moved)
 
@@ -395,11 +395,10 @@ def _write_attempts(steps: Iterable[Step]) -> None:
     )
 
 
-def _count(steps: Iterable[Step], moved: Mapping[uuid.UUID, _MovedMail], now: dt.datetime) -> Counters:
+def _count(won: Iterable[tuple[Step, _MovedMail]], now: dt.datetime) -> Counters:
     """Return what these steps add to the instance's figures: first sends, calls that ended, emails that ended."""
     totals = Counters()
-    for step in steps:
-        mail = moved[step.mail_id]
+    for step, mail in won:
         age = max(0.0, (now - mail.wanted_at).total_seconds())  # clocks of two processes may differ by a hair
         if step.opened is not None and step.opened.number == 1:
             totals.count(CounterKey(Counted.FIRST_SEND, mail.queue, application=mail.application), age)
@@ -435,12 +434,10 @@ def _find_last_moment(events: Iterable[EventDraft]) -> int:
     return max((event.at_ns for event in events), default=0)
 
 
-def _date_events(
-    steps: Iterable[Step], moved: Mapping[uuid.UUID, _MovedMail]
-) -> Iterator[tuple[uuid.UUID, tuple[EventDraft, ...]]]:
+def _date_events(won: Iterable[tuple[Step, _MovedMail]]) -> Iterator[tuple[uuid.UUID, tuple[EventDraft, ...]]]:
     """Yield each step's events, none dated before the email's last one: the clock may have gone back."""
-    for step in steps:
-        at_ns = moved[step.mail_id].last_event_at
+    for step, mail in won:
+        at_ns = mail.last_event_at
         went_back = at_ns > _find_last_moment(step.events)
         yield step.mail_id, tuple(replace(event, at_ns=at_ns) for event in step.events) if went_back else step.events
 

@@ -30,7 +30,7 @@ MAX_COPY_SIZE = 1_000_000  # bytes of subject and bodies that a form is filled i
 
 def make_message_id(mail_id: uuid.UUID, sender: str) -> str:
     """Return the Message-ID (RFC 5322 §3.6.4) of every send of this email, so that mail programs can detect a duplicate."""
-    return f"<{mail_id}@{_find_domain(sender)}>"
+    return f"<{mail_id!s}@{_find_domain(sender)}>"
 
 
 @lru_cache(maxsize=1024)  # few senders send most emails

@@ -5,13 +5,12 @@ Among the accounts that can take the email now, those of the lowest priority num
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from mercury.lib.value import value
 from providers.accounts.registry import Candidate
 from providers.health.breaker import CallPermission
-from providers.routing.rules import ANY_ACCOUNT, AccountEvaluation, AccountLoad, Route, evaluate
+from providers.routing.rules import ANY_ACCOUNT, AccountEvaluation, AccountLoad, Route, apply_load, evaluate_idle
 
 PROBE_KEPT = dt.timedelta(seconds=10)  # how long an email waits that may not be the probe
 
@@ -25,9 +24,12 @@ class ComparedAccount(NamedTuple):
     goes_first: bool
 
 
-@value
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RoutingDecision:
-    """A choice: an account or none, and every account that was evaluated."""
+    """A choice: an account or none, and every account that was evaluated.
+
+    Emails for which the same was decided share it, so that one is another only if it is another object.
+    """
 
     candidate: Candidate | None
     why: str
@@ -80,51 +82,108 @@ def _build_blob(account: AccountEvaluation, *, selected: bool) -> dict[str, Any]
     return blob
 
 
-def choose(
-    candidates: Iterable[Candidate],
-    load: AccountLoad,
-    *,
-    draw: float,
-    route: Route = ANY_ACCOUNT,
-    probes: bool = True,
-) -> RoutingDecision:
-    """Choose an account for an email of this route, by a weighted draw among those that go first of all that may be called now.
+class Ranking(NamedTuple):
+    """All accounts compared for an email, and those among which the draw is."""
 
-    `draw`: in [0, 1). `probes`: whether it may be a breaker's one probe.
-    """
-    compared = compare(candidates, load, route, probes=probes)
-    evaluated = tuple([account.evaluation for account in compared])
-    rule = route.constraint.rule_name
-    first = [account for account in compared if account.goes_first]
-    if not first:
-        return RoutingDecision(candidate=None, why="no account is available now", evaluated=evaluated, rule=rule)
-    drawn, number, total = _draw(first, draw)
-    note = f"selected (drew {number} of {total})"
-    return RoutingDecision(
-        candidate=drawn.candidate,
-        why=_explain_draw(first, is_all=len(first) == sum(account.eligible for account in evaluated)),
-        evaluated=tuple([_mark_drawn(account, drawn.evaluation, note) for account in evaluated]),
-        probe=drawn.permission.probe,
-        rule=rule,
+    accounts: tuple[ComparedAccount, ...]
+    first: tuple[ComparedAccount, ...]  # empty: no account can take the email now
+    total: int  # of their weights
+    why: str  # one of them is chosen
+
+    @property
+    def evaluated(self) -> tuple[AccountEvaluation, ...]:
+        """Return the evaluation of each account."""
+        return tuple([account.evaluation for account in self.accounts])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortlist:
+    """The accounts as emails of one route find them at one moment, however busy they are: one serves many emails."""
+
+    idle: tuple[tuple[Candidate, CallPermission, AccountEvaluation], ...]  # as `evaluate_idle` has them
+    ranking: Ranking  # while none of them has reached a limit
+    probes: bool
+    rule: str  # the name of the routing rule that decides
+    decisions: dict[int, RoutingDecision] = field(
+        default_factory=dict
+    )  # that `ranking` led to so far, by what was drawn
+
+    @classmethod
+    def build(
+        cls, candidates: Iterable[Candidate], now: dt.datetime, route: Route = ANY_ACCOUNT, *, probes: bool = True
+    ) -> "Shortlist":
+        """Evaluate all accounts for the emails of this route. `probes`: whether they may be a breaker's one probe."""
+        idle = tuple([(candidate, *evaluate_idle(candidate, now, route)) for candidate in candidates])
+        ranking = _rank(idle, now, probes=probes)
+        return cls(idle=idle, ranking=ranking, probes=probes, rule=route.constraint.rule_name)
+
+    def rank(self, load: AccountLoad) -> Ranking:
+        """Return the accounts compared for one email, as busy as they are."""
+        evaluated = [apply_load(idle, candidate.config, permission, load) for candidate, permission, idle in self.idle]
+        if all(account is idle for account, (_, _, idle) in zip(evaluated, self.idle, strict=True)):
+            return self.ranking
+        busy = [(*known[:2], account) for known, account in zip(self.idle, evaluated, strict=True)]
+        return _rank(busy, load.now, probes=self.probes)
+
+    def choose(self, load: AccountLoad, *, draw: float) -> RoutingDecision:
+        """Choose an account for one email, by a weighted draw among those that go first of all that may be called now.
+
+        `draw`: in [0, 1).
+        """
+        ranking = self.rank(load)
+        if not ranking.first:
+            why = "no account is available now"
+            return RoutingDecision(candidate=None, why=why, evaluated=ranking.evaluated, rule=self.rule)
+        number = min(int(draw * ranking.total), ranking.total - 1)
+        if ranking is not self.ranking:
+            return self._decide(ranking, number)
+        decision = self.decisions.get(number)
+        if decision is None:
+            decision = self.decisions[number] = self._decide(ranking, number)
+        return decision
+
+    def _decide(self, ranking: Ranking, number: int) -> RoutingDecision:
+        drawn = _find_drawn(ranking, number)
+        note = f"selected (drew {number + 1} of {ranking.total})"
+        return RoutingDecision(
+            candidate=drawn.candidate,
+            why=ranking.why,
+            evaluated=tuple([_mark_drawn(account, drawn.evaluation, note) for account in ranking.evaluated]),
+            probe=drawn.permission.probe,
+            rule=self.rule,
+        )
+
+
+def _rank(
+    evaluated: Sequence[tuple[Candidate, CallPermission, AccountEvaluation]], now: dt.datetime, *, probes: bool
+) -> Ranking:
+    kept = [
+        (candidate, permission, account if probes else _keep_probe(account, permission, now))
+        for candidate, permission, account in evaluated
+    ]
+    eligible = [account for _, _, account in kept if account.eligible]
+    priority = min((account.priority for account in eligible), default=0)
+    accounts = [
+        ComparedAccount(
+            candidate, permission, _mark_later(account, priority), account.eligible and account.priority == priority
+        )
+        for candidate, permission, account in kept
+    ]
+    first = tuple([account for account in accounts if account.goes_first])
+    return Ranking(
+        accounts=tuple(accounts),
+        first=first,
+        total=sum(account.evaluation.weight for account in first),
+        why=_explain_draw(first, is_all=len(first) == len(eligible)) if first else "",
     )
 
 
-def compare(
-    candidates: Iterable[Candidate], load: AccountLoad, route: Route = ANY_ACCOUNT, *, probes: bool = True
-) -> list[ComparedAccount]:
-    """Return every account with its evaluation for an email of this route, before the draw; see `choose`."""
-    evaluated = []
-    for candidate in candidates:
-        permission, result = evaluate(candidate, load, route)
-        if result.eligible and permission.probe and not probes:
-            note = "its probe is kept for an email that was not refused because of one mailbox"
-            result = replace(result, eligible=False, note=note, until=load.now + PROBE_KEPT)
-        evaluated.append((candidate, permission, result))
-    first = min((result.priority for _, _, result in evaluated if result.eligible), default=0)
-    return [
-        ComparedAccount(candidate, permission, _mark_later(result, first), result.eligible and result.priority == first)
-        for candidate, permission, result in evaluated
-    ]
+def _keep_probe(account: AccountEvaluation, permission: CallPermission, now: dt.datetime) -> AccountEvaluation:
+    """Return an account that this email may not probe as one that cannot take it."""
+    if not account.eligible or not permission.probe:
+        return account
+    note = "its probe is kept for an email that was not refused because of one mailbox"
+    return account._replace(eligible=False, note=note, until=now + PROBE_KEPT)
 
 
 def _mark_later(account: AccountEvaluation, first: int) -> AccountEvaluation:
@@ -132,18 +191,17 @@ def _mark_later(account: AccountEvaluation, first: int) -> AccountEvaluation:
     if not account.eligible or account.priority == first:
         return account
     later = f"used when no account of priority {first} can take the email"
-    return replace(account, note=f"{later}; {account.note}" if account.note else later)
+    return account._replace(note=f"{later}; {account.note}" if account.note else later)
 
 
-def _draw(accounts: Sequence[ComparedAccount], draw: float) -> tuple[ComparedAccount, int, int]:
-    total = sum(account.evaluation.weight for account in accounts)
-    number = min(int(draw * total), total - 1)
+def _find_drawn(ranking: Ranking, number: int) -> ComparedAccount:
+    """Return the account that this number is drawn for: each has as many numbers, from 0, as its weight says."""
     passed = 0
-    for account in accounts:
+    for account in ranking.first:
         passed += account.evaluation.weight
         if number < passed:
-            return account, number + 1, total
-    raise AssertionError("the draw is below the total")
+            return account
+    raise AssertionError("the number is below the total")
 
 
 def _explain_draw(first: Sequence[ComparedAccount], *, is_all: bool) -> str:
@@ -157,4 +215,4 @@ def _mark_drawn(account: AccountEvaluation, drawn: AccountEvaluation, note: str)
     """Return the account, with the result of the draw if it was drawn."""
     if account is not drawn:
         return account
-    return replace(account, note=f"{note}: {account.note}" if account.note else note)
+    return account._replace(note=f"{note}: {account.note}" if account.note else note)

@@ -2,8 +2,8 @@
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from mercury.lib.value import value
 from providers.accounts.config import AccountConfig
@@ -85,9 +85,11 @@ class Route:
 ANY_ACCOUNT = Route()
 
 
-@value
-class AccountEvaluation:
-    """One account as the choice evaluated it. `until`: when waiting may help; None if it will not."""
+class AccountEvaluation(NamedTuple):
+    """One account as the choice evaluated it. `until`: when waiting may help; None if it will not.
+
+    A named tuple, since one is copied for each email.
+    """
 
     account: str
     weight: int
@@ -102,7 +104,7 @@ class AccountEvaluation:
     is_too_much: bool = False  # its quota allows something now, and not as much as the email needs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AccountLoad:
     """How busy the accounts are at one moment, for every decision about them.
 
@@ -170,42 +172,48 @@ def evaluate(
     candidate: Candidate, load: AccountLoad, route: Route = ANY_ACCOUNT
 ) -> tuple[CallPermission, AccountEvaluation]:
     """Return whether the account may be called now for an email of this route, and the reason that is recorded for it."""
+    permission, idle = evaluate_idle(candidate, load.now, route)
+    return permission, apply_load(idle, candidate.config, permission, load)
+
+
+def evaluate_idle(candidate: Candidate, now: dt.datetime, route: Route) -> tuple[CallPermission, AccountEvaluation]:
+    """Return what `evaluate` would of an account that is not busy at all: the same for all emails of the route."""
     config = candidate.config
-    permission = check_permission(candidate.breaker, load.now)
+    permission = check_permission(candidate.breaker, now)
     share = route.constraint.get_share(config.name)
     exclusion, missing = explain_exclusion(candidate, route), explain_missing(config, route)
-
-    def build(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> AccountEvaluation:
-        remedy = _REMEDIES.get(note, permission.remedy if note == permission.note else "")
-        return AccountEvaluation(
-            account=config.name,
-            weight=share.get_weight(config),
-            priority=share.get_priority(config),
-            eligible=eligible,
-            note=note,
-            until=until,
-            tried=bool(exclusion or missing) or config.name in route.tried,
-            cannot_carry=bool(missing),
-            excluded=bool(exclusion),
-            remedy=remedy,
-        )
-
     never = _explain_never(candidate, exclusion, missing, route)
-    if never:
-        return permission, build(never)
-    if not permission.allowed:
-        return permission, build(permission.note, until=permission.until)
+    return permission, AccountEvaluation(
+        account=config.name,
+        weight=share.get_weight(config),
+        priority=share.get_priority(config),
+        eligible=permission.allowed and not never,
+        note=never or permission.note,
+        until=None if never else permission.until,
+        tried=bool(exclusion or missing) or config.name in route.tried,
+        cannot_carry=bool(missing),
+        excluded=bool(exclusion),
+        remedy=_REMEDIES.get(never, "") if never else permission.remedy,
+    )
+
+
+def apply_load(
+    idle: AccountEvaluation, config: AccountConfig, permission: CallPermission, load: AccountLoad
+) -> AccountEvaluation:
+    """Return the evaluation of an account as busy as it is: the same one, unless it has reached a limit."""
+    if not idle.eligible:
+        return idle
     full = _explain_full(config, permission, load)
     permits = load.count_permits(config)
     if not full and permits is not None and permits < 1:
         full = f"rate limit {config.rate:g}/s reached"
     if full:
-        return permission, build(full, until=load.now + dt.timedelta(seconds=1))
+        return idle._replace(eligible=False, note=full, until=load.now + dt.timedelta(seconds=1))
     allowance = load.allowances.get(config.name)
     if allowance is not None and (units := allowance.count(load.recipients)) > allowance.left:
         words, free_at = allowance.explain_shortage(units)
-        return permission, replace(build(words, until=free_at), is_too_much=allowance.left > 0)
-    return permission, build(permission.note, eligible=True)
+        return idle._replace(eligible=False, note=words, until=free_at, is_too_much=allowance.left > 0)
+    return idle
 
 
 _REMEDIES = {

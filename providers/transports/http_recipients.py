@@ -93,7 +93,7 @@ def _add_recipients(
     outcome: Outcome, copies: Mapping[str, Sequence[str]], reasons: Mapping[str, str], excluded: Sequence[str]
 ) -> Outcome:
     match outcome:
-        case Accepted():
+        case Accepted() if reasons or excluded:
             waiting = tuple(
                 RecipientRefusal(address=spelling, reason=NEXT_CALL, permanent=False, next_call=True)
                 for address in excluded

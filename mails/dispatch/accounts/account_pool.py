@@ -13,6 +13,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -31,7 +32,7 @@ from providers.models import Account, Breaker
 from providers.quotas.allowance import Allowance
 from providers.routing import capacity
 from providers.routing.capacity import AccountRoom, RouteAccounts
-from providers.routing.choose import RoutingDecision, choose
+from providers.routing.choose import RoutingDecision, Shortlist
 from providers.routing.rules import AccountLoad, Route, measure_allowances
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,7 @@ class AccountPool:
         self._resting: dict[str, dt.datetime] = {}  # account -> until when it is left to other processes
         self._accounts: dict[str, RouteAccounts] = {}  # by route, as long as the accounts are the same
         self._rules = NO_RULES
+        self._shortlist: tuple[tuple[Any, ...], Shortlist] | None = None  # the last one, and what it was built for
         self._processes = 1  # that share the connections of an account
 
     def undo(self, calls: Iterable[Call]) -> None:
@@ -189,9 +191,9 @@ class AccountPool:
 
     def _list_callable(self, now: dt.datetime) -> list[Candidate]:
         """Return the accounts; one that is left to other processes as if its provider had asked this one to wait."""
-        self._resting = {name: until for name, until in self._resting.items() if until > now}
         if not self._resting:
             return self.candidates
+        self._resting = {name: until for name, until in self._resting.items() if until > now}
         return [self._let_rest(candidate) for candidate in self.candidates]
 
     def _let_rest(self, candidate: Candidate) -> Candidate:
@@ -220,18 +222,22 @@ class AccountPool:
         An email that already has a slot may use it with any account; only the `first` choice keeps to an account's share
         of the slots, and `leaves_rest` of its limits to more urgent queues.
         """
-        return choose(
-            self._list_callable(now),
-            self._build_load(
-                now,
-                slots=self._compute_share() if first else None,
-                leaves_rest=first and leaves_rest,
-                recipients=recipients,
-            ),
-            draw=random.random(),  # noqa: S311 (a share of the load, not a secret)
-            route=self._rules.apply(route),
-            probes=probes,
+        load = self._build_load(
+            now,
+            slots=self._compute_share() if first else None,
+            leaves_rest=first and leaves_rest,
+            recipients=recipients,
         )
+        draw = random.random()  # noqa: S311 (a share of the load, not a secret)
+        return self._get_shortlist(route, now, probes=probes).choose(load, draw=draw)
+
+    def _get_shortlist(self, route: Route, now: dt.datetime, *, probes: bool) -> Shortlist:
+        """Return the shortlist of this route: the last one, unless something is different. Most emails of a pass share it."""
+        situation = (self._list_callable(now), self._rules, route, now, probes)
+        if self._shortlist is None or self._shortlist[0] != situation:
+            built = Shortlist.build(situation[0], now, self._rules.apply(route), probes=probes)
+            self._shortlist = situation, built
+        return self._shortlist[1]
 
     def _build_load(
         self, now: dt.datetime, *, slots: int | None, leaves_rest: bool, recipients: int = 1

@@ -336,25 +336,29 @@ def _select_unanswered(mail: str) -> str:
 
 
 def _load(*row: Any) -> ClaimedMail:
-    *values, recipients, unanswered = row
-    mail = dict(zip(_READ, values, strict=True))
-    state, listed = parse_state(mail), orjson.loads(recipients or "[]")
-    route = read_route(mail["route"], mail["routing_constraint"], mail["routing_rule"], state)
+    """Return the email of a row: the columns of `_READ`, its recipients, and its unanswered request."""
+    mail_id, size, sender, delivery_guarantee, created_at, expires_at, queue, route_name, constraint, rule, *rest = row
+    *columns, recipients, unanswered = rest
+    state, listed = parse_state(columns), orjson.loads(recipients or "[]")
+    route = read_route(route_name, constraint, rule, state)
+    assert state.next_attempt_at is not None  # noqa: S101 (it is due)
     return ClaimedMail(
-        id=as_uuid(mail["id"]),
-        sender=mail["sender"],
-        traits=MessageTraits(size=mail["size"], recipients=len(listed), features=route.accounts.traits.features),
-        delivery_guarantee=DeliveryGuarantee(mail["delivery_guarantee"]),
-        created_at=as_time(mail["created_at"]),
-        due_at=as_time(mail["next_attempt_at"]),
-        expires_at=as_time(mail["expires_at"]),
+        id=as_uuid(mail_id),
+        sender=sender,
+        traits=MessageTraits(size=size, recipients=len(listed), features=route.accounts.traits.features),
+        delivery_guarantee=DeliveryGuarantee(delivery_guarantee),
+        created_at=as_time(created_at),
+        due_at=state.next_attempt_at,
+        expires_at=as_time(expires_at),
         recipients=tuple(
-            ClaimedRecipient(pk, address, RecipientState(word), reason, RecipientKind(kind), name)
-            for pk, address, word, reason, kind, name in listed
+            [
+                ClaimedRecipient(pk, address, RecipientState(word), reason, RecipientKind(kind), name)
+                for pk, address, word, reason, kind, name in listed
+            ]
         ),
         state=state,
-        queue=mail["queue"],
-        route_name=mail["route"],
+        queue=queue,
+        route_name=route_name,
         route=route,
         unanswered=load_unanswered(unanswered),
     )

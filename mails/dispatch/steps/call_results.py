@@ -174,10 +174,9 @@ def _read_wait(outcome: Outcome) -> float:
 def _close(result: Result, now_ns: int) -> StepDraft:
     mail, closed = result.call.mail, _close_attempt(result, now_ns)
     outcomes = _find_outcomes(mail, result.outcome)
-    before = mail.unanswered
-    mail = mail._replace(unanswered=_find_unanswered(result))
-    mail = mail._replace(recipients=update_recipients(mail.recipients, outcomes)) if outcomes else mail
-    is_answered = before is not None and mail.unanswered is None
+    unanswered = _find_unanswered(result)
+    is_answered = mail.unanswered is not None and unanswered is None
+    mail = mail._replace(unanswered=unanswered, recipients=update_recipients(mail.recipients, outcomes))
     state = mail.state._replace(
         claims=0,
         reason_code=closed.reason_code,
@@ -188,6 +187,7 @@ def _close(result: Result, now_ns: int) -> StepDraft:
     return StepDraft(
         mail=mail,
         state=state,
+        lease=result.call.attempt.lease,
         message=result.call.message,
         locations=result.call.locations,
         events=(event,) if event else (),
@@ -239,13 +239,12 @@ def _close_attempt(result: Result, now_ns: int) -> AttemptClosed:
         key_scope=result.call.attempt.key_scope,
     )
     if isinstance(outcome, Accepted | Unknown) and not outcome.is_first_request:
-        closed = replace(closed, key_scope="")
+        closed = closed._replace(key_scope="")
     match outcome:
         case Accepted(provider_message_id=message_id, status_code=status_code):
-            return replace(closed, status_code=status_code, provider_message_id=message_id[:255])
+            return closed._replace(status_code=status_code, provider_message_id=message_id[:255])
         case Refused(failure_class=failure_class, reason_code=reason_code, reason=reason, status_code=status_code):
-            return replace(
-                closed,
+            return closed._replace(
                 state=AttemptState.REFUSED,
                 failure_class=failure_class,
                 reason_code=reason_code,
@@ -253,8 +252,7 @@ def _close_attempt(result: Result, now_ns: int) -> AttemptClosed:
                 status_code=status_code,
             )
         case NotAttempted(cause=cause, failure_class=failure_class, reason_code=reason_code, reason=reason):
-            return replace(
-                closed,
+            return closed._replace(
                 state=AttemptState.REFUSED,
                 failure_class=failure_class,
                 reason_code=reason_code,
@@ -262,8 +260,8 @@ def _close_attempt(result: Result, now_ns: int) -> AttemptClosed:
                 account="" if cause in _WITHOUT_CALL else closed.account,  # not to be counted as a call
             )
         case Unknown(reason_code=reason_code, reason=reason, status_code=status_code):
-            return replace(
-                closed, state=AttemptState.UNKNOWN, reason_code=reason_code, reason=reason, status_code=status_code
+            return closed._replace(
+                state=AttemptState.UNKNOWN, reason_code=reason_code, reason=reason, status_code=status_code
             )
         case never:
             assert_never(never)

@@ -4,7 +4,9 @@ import datetime as dt
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
-from typing import Any, assert_never
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple, assert_never
 
 from mails.dispatch import retry_policy
 from mails.dispatch.dispatcher_settings import DispatcherSettings
@@ -44,17 +46,18 @@ from providers.outcomes import Cause, FailureClass, NotAttempted, Outcome
 from providers.routing import repeats
 from providers.routing.choose import RoutingDecision
 
+NO_LOCATIONS: Mapping[str, str] = MappingProxyType({})
 
-@value
-class Call:
-    """A provider call to be made, its attempt committed."""
+
+class Call(NamedTuple):
+    """A provider call to be made, its attempt committed. A named tuple, since it is copied to get its message."""
 
     mail: ClaimedMail
     account: AccountConfig
     attempt: AttemptOpened
     epoch: int  # of the account's breaker
     message: Message | None = None  # loaded once the attempt is committed
-    locations: Mapping[str, str] = field(default_factory=dict)  # of the contents of its attachments, by their hash
+    locations: Mapping[str, str] = NO_LOCATIONS  # of the contents of its attachments, by their hash
 
 
 @value
@@ -69,7 +72,7 @@ class Result:
     @property
     def actor(self) -> str:
         """Return who records it: the account, and the attempt."""
-        return f"{self.call.account.name}:{self.call.attempt.id}"
+        return self.call.attempt.actor
 
 
 @value
@@ -78,6 +81,7 @@ class StepDraft:
 
     mail: ClaimedMail  # with the recipients as they are by now, and the state that the step starts from
     state: MailState
+    lease: uuid.UUID | None = None  # under which it is claimed; None: it is not
     message: Message | None = None  # of an email that was handed over before
     locations: Mapping[str, str] = field(default_factory=dict)  # of its attachments, as in a call
     events: tuple[EventDraft, ...] = ()
@@ -117,28 +121,27 @@ def dequeue(
     """Claim a due email under this lease. `in_company`: see Draft."""
     now = database_clock.from_ns(now_ns)
     waited = now - mail.due_at
-    state = mail.state._replace(lease=lease, lease_expires_at=now + settings.lease, worker=settings.worker)
     blob = {
         "worker": settings.worker,
         "waited_ms": max(0, round(waited.total_seconds() * 1000)),
         "round": mail.state.round,
-        "lease_until": format_iso(state.lease_expires_at),
+        "lease_until": format_iso(now + settings.lease),
     }
     event = EventDraft(event=EventName.DEQUEUE, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
-    return StepDraft(mail=mail, state=state, events=(event,), in_company=in_company)
+    return StepDraft(mail=mail, state=mail.state, lease=lease, events=(event,), in_company=in_company)
 
 
 def hand_over(draft: StepDraft, choice: RoutingDecision, *, settings: DispatcherSettings, now_ns: int) -> StepPlan:
     """Open an attempt with the selected account; the call follows the commit."""
     assert choice.candidate is not None  # noqa: S101 (the caller looked)
-    assert draft.state.lease is not None  # noqa: S101 (it is claimed)
+    assert draft.lease is not None  # noqa: S101 (it is claimed)
     account, now = choice.candidate.config, database_clock.from_ns(now_ns)
     number = draft.state.attempt_count + 1
     attempt = AttemptOpened(
         id=uuid7(),
         number=number,
         account=account.name,
-        lease=draft.state.lease,
+        lease=draft.lease,
         opened_at=now,
         account_version=choice.candidate.version,
         key_scope=_choose_key_scope(draft, account, number, now),
@@ -147,7 +150,9 @@ def hand_over(draft: StepDraft, choice: RoutingDecision, *, settings: Dispatcher
         status=Status.SENDING,
         attempt_count=number,
         provider=account.name,
+        lease=draft.lease,
         lease_expires_at=now + settings.lease,
+        worker=settings.worker,
         claims=draft.state.claims + (not draft.in_company),
     )
     events = _draft_hand_over(draft, choice, attempt, settings, now_ns)
@@ -178,15 +183,6 @@ def _draft_hand_over(
     draft: StepDraft, choice: RoutingDecision, attempt: AttemptOpened, settings: DispatcherSettings, now_ns: int
 ) -> list[EventDraft]:
     assert choice.candidate is not None  # noqa: S101 (the caller looked)
-    ready: dict[str, Any] = {
-        "service": attempt.account,
-        "why": choice.why,
-        "attempt": attempt.number,
-        "round": draft.state.round,
-        "evaluated": choice.build_evaluated_blob(),
-    }
-    if choice.rule:
-        ready["rule"] = choice.rule
     send: dict[str, Any] = {
         "to": [recipient.address for recipient in draft.mail.open_recipients],
         "service": attempt.account,
@@ -199,12 +195,26 @@ def _draft_hand_over(
     if KINDS[choice.candidate.config.kind].transport is Transport.SMTP:
         send["final_reply_s"] = settings.final_reply
     events = [
-        EventDraft(event=EventName.READY_TO_SEND, by=Actor.DISPATCHER, at_ns=now_ns, blob=ready),
-        EventDraft(event=EventName.SEND, by=f"{attempt.account}:{attempt.id}", at_ns=now_ns, blob=send),
+        _draft_ready(choice, attempt.account, attempt.number, draft.state.round, now_ns),
+        EventDraft(event=EventName.SEND, by=attempt.actor, at_ns=now_ns, blob=send),
     ]
     if draft.exception:
         events.insert(0, _draft_retry(draft, now_ns, retry))
     return events
+
+
+@lru_cache(maxsize=256)  # emails of a pass for which the same was decided share it: it is built and encoded once
+def _draft_ready(choice: RoutingDecision, account: str, number: int, round_number: int, now_ns: int) -> EventDraft:
+    blob: dict[str, Any] = {
+        "service": account,
+        "why": choice.why,
+        "attempt": number,
+        "round": round_number,
+        "evaluated": choice.build_evaluated_blob(),
+    }
+    if choice.rule:
+        blob["rule"] = choice.rule
+    return EventDraft(event=EventName.READY_TO_SEND, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
 
 
 def undo_hand_over(plan: StepPlan, *, now_ns: int) -> Step:

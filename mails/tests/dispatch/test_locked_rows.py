@@ -3,7 +3,6 @@
 import datetime as dt
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
 
 import psycopg2
 import pytest
@@ -137,7 +136,7 @@ def test_no_lease_ends_under_a_live_heartbeat(olympus):
     Mail.objects.update(lease_expires_at=later - settings.MERCURY_LEASE)
     [call] = slow._open_calls.values()
     state = call.mail.state._replace(lease_expires_at=database_clock.now() + dt.timedelta(seconds=5))
-    slow._open_calls[call.attempt.id] = replace(call, mail=call.mail._replace(state=state))
+    slow._open_calls[call.attempt.id] = call._replace(mail=call.mail._replace(state=state))
     slow.heartbeat.write()
 
     assert Worker.objects.get().leases_kept == [str(mail.pk)]

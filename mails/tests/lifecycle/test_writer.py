@@ -182,6 +182,6 @@ def test_every_column_survives_the_journey_through_a_step():
     assert writer.record([replace(step, attempts=2)]) == set()
     assert writer.record([step]) == {mail.pk}
 
-    row = Mail.objects.values(*STATE_COLUMNS).get(pk=mail.pk)
+    row = Mail.objects.values_list(*STATE_COLUMNS).get(pk=mail.pk)
     assert parse_state(row) == sending
     assert mail.attempts.get().opened_at == moment

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import functools
-import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -130,4 +129,4 @@ def as_time(value: dt.datetime | str) -> dt.datetime:
 
 def as_json(value: Any) -> Any:
     """Return the value of a JSON column that a raw statement returned: text on both databases."""
-    return json.loads(value) if isinstance(value, str) else value
+    return orjson.loads(value) if isinstance(value, str) else value

@@ -11,7 +11,7 @@ from providers.accounts.registry import Candidate
 from providers.health.breaker import BreakerSnapshot
 from providers.models import BreakerMode, BreakerState
 from providers.routing.capacity import measure_rooms
-from providers.routing.choose import choose as choose_account
+from providers.routing.choose import Shortlist
 from providers.routing.rules import NO_CONSTRAINT, AccountLoad, Route, RoutingConstraint
 
 NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
@@ -29,12 +29,9 @@ def account(name, *, weight=1, priority=1, rate=None, enabled=True, configured=T
 
 
 def choose(*candidates, draw=0.0, tried=(), routing_constraint=NO_CONSTRAINT, in_flight=None, slots=None, permits=None):
-    return choose_account(
-        candidates,
-        AccountLoad(now=NOW, in_flight=in_flight or {}, slots=slots, permits=permits or {}),
-        draw=draw,
-        route=Route(tried=tried, constraint=routing_constraint),
-    )
+    load = AccountLoad(now=NOW, in_flight=in_flight or {}, slots=slots, permits=permits or {})
+    route = Route(tried=tried, constraint=routing_constraint)
+    return Shortlist.build(candidates, NOW, route).choose(load, draw=draw)
 
 
 def count_capacity(accounts, load):
@@ -183,7 +180,7 @@ def test_the_processes_share_an_accounts_connections(max_connections, processes,
         return AccountLoad(now=NOW, in_flight={"hades": busy}, permits={}, processes=processes)
 
     def routed(busy):
-        return choose_account([hades], load(busy), draw=0)
+        return Shortlist.build([hades], NOW).choose(load(busy), draw=0)
 
     assert count_capacity([hades], load(0)) == room
     assert routed(room - 1).candidate is hades
