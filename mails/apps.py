@@ -9,7 +9,7 @@ class MailsConfig(AppConfig):
     """The mails app."""
 
     name = "mails"
-    verbose_name = "Mails"
+    verbose_name = "Emails"
 
     def ready(self) -> None:
         """Limit what Redis can make this process do, whatever it is: server, worker or command."""

@@ -268,6 +268,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "verbose_name": "email",
                 "ordering": ("-id",),
             },
         ),

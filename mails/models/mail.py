@@ -114,6 +114,7 @@ class Mail(models.Model):
     objects = MailQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "email"
         ordering = ("-id",)
         constraints = [
             models.CheckConstraint(condition=Q(status__in=Status.values), name="mail_status_known"),

@@ -66,9 +66,15 @@ def find_account_alerts(status: SystemStatus) -> Iterable[Alert]:
         yield from map(_report_stuck_rule, status.stuck_rules)
 
 
-def list_ready_accounts(status: SystemStatus, *, but: str = "") -> list[str]:
-    """Return the accounts that can accept email now, except the one named."""
-    return [account.name for account in status.accounts if account.is_ready(status.at) and account.name != but]
+def list_ready_accounts(status: SystemStatus) -> list[str]:
+    """Return the accounts that email is offered to now."""
+    return [account.name for account in status.accounts if account.is_ready(status.at)]
+
+
+def _list_replacements(account: AccountStatus, status: SystemStatus) -> list[str]:
+    """Return the ready accounts that accept email in place of this one: not those that refuse every request themselves."""
+    refusing = {other.name for other in status.accounts if other.refuses or _find_refusals(other, status) is not None}
+    return [name for name in list_ready_accounts(status) if name not in refusing | {account.name}]
 
 
 def _find_local_failures(status: SystemStatus) -> Iterable[Alert]:
@@ -323,7 +329,7 @@ class _Replacement:
 
 
 def _find_replacement(account: AccountStatus, status: SystemStatus, *, until: str) -> _Replacement:
-    others = list_ready_accounts(status, but=account.name)
+    others = _list_replacements(account, status)
     stuck = [
         bound
         for bound in status.bound_email

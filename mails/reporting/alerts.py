@@ -218,7 +218,7 @@ def _check_discarded(status: SystemStatus) -> Iterable[Alert]:
             code="discarded",
             tone=tone,
             about="",
-            sentence=f"{_format_emails(found.emails)} discarded in the last 24 hours, {_format_percent(found.emails, sent)} of all finished: "
+            sentence=f"{_format_emails(found.emails, past=True)} discarded in the last 24 hours, {_format_percent(found.emails, sent)} of all finished: "
             f"{_describe_causes(found)}.",
             remedy="Open one to see the provider's reply. Fix the cause, then reprocess them from their list.",
             since=found.since,
@@ -234,7 +234,7 @@ def _check_rejected(status: SystemStatus) -> Iterable[Alert]:
             code="rejected",
             tone=tone,
             about="",
-            sentence=f"{_format_emails(found.emails)} rejected in the last 24 hours, {_format_percent(found.emails, arrived)} of all submitted: "
+            sentence=f"{_format_emails(found.emails, past=True)} rejected in the last 24 hours, {_format_percent(found.emails, arrived)} of all submitted: "
             f"{_describe_causes(found)}.",
             remedy="Each one names its application and the error. The application has to correct the email and send it again.",
             since=found.since,
@@ -339,5 +339,7 @@ def _check_machine(status: SystemStatus) -> Iterable[Alert]:
         )
 
 
-def _format_emails(count: int) -> str:
-    return "1 email is" if count == 1 else f"{count:,} emails are"
+def _format_emails(count: int, *, past: bool = False) -> str:
+    if count == 1:
+        return "1 email was" if past else "1 email is"
+    return f"{count:,} emails {'were' if past else 'are'}"

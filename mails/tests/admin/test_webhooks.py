@@ -163,6 +163,16 @@ def test_a_delivery_shows_request_and_answer_and_is_delivered_again(operator: Cl
     assert WebhookDelivery.objects.get().status == "waiting"
 
 
+def test_a_delivery_that_waits_for_earlier_events_names_no_time(operator: Client, key: ApiKey) -> None:
+    delivery = a_delivery(a_webhook(key), a_mail(Submitter(source=Source.API, api_key=key)))
+
+    log = text_of(operator.get(f"{PAGE}{delivery.webhook_id}/"))
+    page = text_of(operator.get(f"{PAGE}{delivery.webhook_id}/deliveries/{delivery.pk}/"))
+
+    assert "after earlier events" in log
+    assert "<dt>Next attempt</dt><dd><strong>waits</strong>" in page
+
+
 def test_the_events_of_a_period_are_delivered_again(operator: Client, key: ApiKey) -> None:
     mail = a_mail(Submitter(source=Source.API, api_key=key))
     webhook = a_webhook(key, position=Event.objects.latest("id").pk)

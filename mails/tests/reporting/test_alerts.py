@@ -319,7 +319,7 @@ def test_sixty_of_sixty_discarded_is_bad_and_tells_how_many_why_since_when_and_w
 
     assert alert.tone == "bad"
     assert alert.sentence == (
-        "60 emails are discarded in the last 24 hours, 100 % of all finished: smtp-550 at olympus (60)."
+        "60 emails were discarded in the last 24 hours, 100 % of all finished: smtp-550 at olympus (60)."
     )
     assert (alert.since, alert.emails) == (NOON - dt.timedelta(hours=1), "state=discarded&age=24h")
 
@@ -532,6 +532,15 @@ def test_an_alert_names_the_email_that_may_use_no_account_that_is_available(boun
         assert f"Its email goes to hades, but {words}" in alert.remedy
     else:
         assert alert.remedy.startswith("Its email goes to hades; nothing is lost.")
+
+
+def test_email_is_not_said_to_go_to_an_account_that_refuses_everything():
+    accounts = [account("olympus", state=BreakerState.OPEN), account("hades"), account("styx", refuses=True)]
+
+    found = alerts.find_alerts(replace(WELL, accounts=accounts, failures=refused("hades", 50)))
+
+    [breaker] = [alert for alert in found if alert.code == "breaker_open"]
+    assert breaker.remedy.startswith("No other account is available: email waits.")
 
 
 def test_a_quota_that_somebody_has_to_open_is_critical_and_has_the_words_of_the_provider():

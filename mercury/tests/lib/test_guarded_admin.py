@@ -1,11 +1,15 @@
 """Django's admin answers declared lookups only, for every model that it shows."""
 
+import datetime as dt
+
 import pytest
 from django.contrib import admin
 from django.urls import reverse
 
 from mails.access import api_keys
 from mails.tests.people import browser_of, hermes
+from mercury.lib.audit import log as audit
+from mercury.lib.audit.models import Act, AuditEntry
 from mercury.lib.guarded_admin import MAX_SEARCH_WORDS, GuardedAdmin
 
 pytestmark = pytest.mark.django_db
@@ -75,3 +79,24 @@ def test_a_search_takes_ten_words():
 
     assert "Only the first 10 words were searched for." in page.text
     assert "1 user" in page.text
+
+
+@pytest.mark.parametrize(
+    "path", ["auth/user/{}/change/", "auth/user/{}/delete/", "auth/user/{}/history/", "auth/user/add/"]
+)
+def test_every_page_says_where_it_is_from_the_overview_on(path):
+    operator = hermes()
+
+    page = browser_of(operator).get(f"/admin/{path.format(operator.pk)}").text
+
+    assert '<a href="/admin/">Overview</a> &rsaquo; <a href="/admin/auth/user/">Users</a>' in page
+
+
+def test_a_time_in_a_list_has_its_zone():
+    at = dt.datetime(2026, 11, 30, 17, 13, 15, tzinfo=dt.UTC)
+    audit.record(Act.REVOKE, by="user:hermes", kind="API key", name="shop", object_id=1)
+    AuditEntry.objects.update(created_at=at)
+
+    page = browser_of(hermes()).get("/admin/audit/auditentry/").text
+
+    assert "30 Nov 2026, 17:13:15 UTC" in page
