@@ -5,12 +5,14 @@ import uuid
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError
 
 from mails.events.cloud_events import Record
 from mails.events.sinks.base import SinkUnavailable
 from mails.events.sinks.config import parse_sink
 from mails.tests.brokers import brokers, kinesis, kinesis_client, stream
+from mails.tests.kafka_broker import ACCEPT, HANG_UP, Broker, serve_kafka
+from mails.tests.kinesis_server import serve_kinesis
 
 __all__ = ["brokers", "kinesis", "stream"]
 
@@ -144,6 +146,52 @@ def test_kafka_refuses_a_record_that_no_broker_would_take_and_has_the_others(bro
     assert len(consume(brokers, topic, 2)) == 2
 
 
+def test_a_batch_that_is_too_large_for_the_topic_is_sent_in_parts():
+    records = [a_record(number, key=f"mail {number % 20}", data=b"x" * 500) for number in range(1, 201)]
+    records[50] = a_record(51, key="mail 11", data=b"x" * 9000)
+    with serve_kafka(lambda size, batch: KafkaError.MSG_SIZE_TOO_LARGE if size > 8000 else ACCEPT) as broker:
+        sink = open_sink(f"kafka://{broker.address}/events")
+
+        refused = sink.publish(records)
+
+        sink.close()
+    assert list(refused) == [51]
+    assert sorted(stored_ids(broker)) == [number for number in range(1, 201) if number != 51]
+    for key in {record.key for record in records}:
+        own = stored_ids(broker, key)
+        assert own == sorted(own)
+
+
+def test_an_invalid_record_refuses_no_other_of_its_batch():
+    def judge(size: int, batch) -> int:
+        return KafkaError.INVALID_RECORD if any(record.value == b"{}" for record in batch) else ACCEPT
+
+    records = [a_record(1), a_record(2, key="iris", data=b"{}"), a_record(3), a_record(4, key="iris"), a_record(5)]
+    with serve_kafka(judge) as broker:
+        sink = open_sink(f"kafka://{broker.address}/events")
+
+        refused = sink.publish(records)
+
+        sink.close()
+    assert list(refused) == [2]
+    assert (stored_ids(broker, "hera"), stored_ids(broker, "iris")) == ([1, 3, 5], [4])
+
+
+def test_a_batch_whose_answer_is_lost_is_there_once():
+    answers = iter([HANG_UP])
+    with serve_kafka(lambda size, batch: next(answers, ACCEPT)) as broker:
+        sink = open_sink(f"kafka://{broker.address}/events")
+
+        assert sink.publish([a_record(1), a_record(2, key="iris")]) == {}
+
+        sink.close()
+    assert stored_ids(broker) == [1, 2]
+
+
+def stored_ids(broker: Broker, key: str = "") -> list[int]:
+    return [int(record.headers["ce_id"]) for record in broker.stored if not key or record.key == key.encode()]
+
+
 def test_kafka_without_a_broker_makes_the_sink_unavailable(monkeypatch):
     monkeypatch.setattr("mails.events.sinks.kafka.TIMEOUT", 1.0)
     sink = open_sink("kafka://127.0.0.1:1/events")
@@ -211,3 +259,15 @@ def test_a_record_that_kinesis_refuses_for_good_is_named(kinesis, monkeypatch):
     monkeypatch.setattr(sink._client, "put_records", lambda **call: answers)
 
     assert sink.publish([a_record(1), a_record(2, key="iris")]) == {1: "ValidationException: too large"}
+
+
+def test_a_call_to_kinesis_whose_answer_is_lost_is_made_again_with_all_records(kinesis):
+    lost = iter([True])
+    with serve_kinesis(lambda events: [""] * len(events), loses_answer=lambda: next(lost, False)) as server:
+        sink = open_sink(f"kinesis://events?region=eu-central-1&endpoint={server.url}")
+
+        with pytest.raises(SinkUnavailable, match="InternalFailure"):
+            sink.publish([a_record(1), a_record(2)])
+        assert sink.publish([a_record(1), a_record(2)]) == {}
+
+    assert [event["id"] for event in server.stored] == ["1", "1", "2"]
