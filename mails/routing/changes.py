@@ -41,10 +41,7 @@ def find_row(name_or_id: str) -> RoutingRule:
 def add(draft: RuleDraft, *, by: str, position: int | None = None) -> RoutingRule:
     """Store a new rule at this place of the list, counted from 1; at its end without one. Raises RuleInvalid."""
     with _change() as rows:
-        if len(rows) >= MAX_RULES:
-            raise RuleInvalid({"": f"There are {MAX_RULES} rules already: remove one, or join some."})
-        if any(row.name == draft.name for row in rows):
-            raise RuleInvalid({"name": f"A rule '{draft.name}' exists already. Choose another name."})
+        _check_new(rows, draft)
         row = draft.to_row(position=len(rows) + 1, by=by)
         row.save()
         _audit(Act.REGISTER, row, by=by)
@@ -52,12 +49,16 @@ def add(draft: RuleDraft, *, by: str, position: int | None = None) -> RoutingRul
     return row
 
 
+def check_new(draft: RuleDraft) -> None:
+    """Raise RuleInvalid if a rule has this name already, or there are as many as there may be. One query."""
+    _check_new(list(RoutingRule.objects.all()), draft)
+
+
 def change(row: RoutingRule, draft: RuleDraft, *, by: str, position: int | None = None) -> RoutingRule:
     """Replace what the rule says, and its place if one is given. Raises RuleInvalid, and RuleNotFound if it is gone."""
     with _change() as rows:
         stored = _find(rows, row)
-        if any(other.name == draft.name for other in rows if other.pk != row.pk):
-            raise RuleInvalid({"name": f"A rule '{draft.name}' exists already. Choose another name."})
+        _check_name([other for other in rows if other.pk != row.pk], draft)
         new = draft.to_row(position=stored.position, by=by)
         changed = [
             name
@@ -117,6 +118,17 @@ def _change() -> Iterator[list[RoutingRule]]:
     with transaction.atomic():
         mark_changed(RoutingRules)  # its row is the lock of all rules
         yield list(RoutingRule.objects.all())
+
+
+def _check_new(rows: Sequence[RoutingRule], draft: RuleDraft) -> None:
+    if len(rows) >= MAX_RULES:
+        raise RuleInvalid({"": f"There are {MAX_RULES} rules already: remove one, or join some."})
+    _check_name(rows, draft)
+
+
+def _check_name(others: Sequence[RoutingRule], draft: RuleDraft) -> None:
+    if any(other.name == draft.name for other in others):
+        raise RuleInvalid({"name": f"A rule '{draft.name}' exists already. Choose another name."})
 
 
 def _find(rows: Sequence[RoutingRule], row: RoutingRule) -> RoutingRule:

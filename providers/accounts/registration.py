@@ -45,8 +45,7 @@ def register(
 
     Raises AccountInvalid, which names each invalid field.
     """
-    errors = _check_name(name) | _check_numbers(weight, rate, priority) | _check_quota(quota)
-    stored = encrypt_options(kind, options, errors)
+    stored = check_new(name, kind, options, weight=weight, priority=priority, rate=rate, quota=quota)
     try:
         with transaction.atomic():
             account = Account.objects.create(
@@ -63,9 +62,27 @@ def register(
             Breaker.objects.create(account=account)
             history.record(account, by=by, what=_describe_registration(name), act=Act.REGISTER)
             mark_sandboxes_changed()
-    except IntegrityError:
-        raise AccountInvalid({"name": f"An account '{name}' exists already. Choose another name."}) from None
+    except IntegrityError:  # another one was first
+        raise _build_taken(name) from None
     return account
+
+
+def check_new(
+    name: str,
+    kind: str,
+    options: Mapping[str, Any],
+    *,
+    weight: int = 1,
+    priority: int = 1,
+    rate: float | None = None,
+    quota: Mapping[str, Any] = NO_CHANGES,
+) -> str:
+    """Return the options of a new account as its row stores them. Raises AccountInvalid as `register` does. One query."""
+    errors = _check_name(name) | _check_numbers(weight, rate, priority) | _check_quota(quota)
+    stored = encrypt_options(kind, options, errors)
+    if Account.objects.filter(name=name).exists():
+        raise _build_taken(name)
+    return stored
 
 
 def update(
@@ -100,11 +117,8 @@ def update(
     changed = {field: value for field, value in wanted.items() if value not in (None, getattr(account, field))}
     if no_rate and account.rate is not None:
         changed["rate"] = None
-    if changed.get("enabled") and not is_used(account):
-        raise AccountChangeNotAllowed(
-            f"'{account.name}' is a default sandbox: it is used only while no other account exists, so enabling it "
-            "changes nothing. Add a sandbox account of your own to use one together with the others."
-        )
+    if changed.get("enabled"):
+        check_enabling(account)
     errors = _check_numbers(*(changed.get(name, getattr(account, name)) for name in ("weight", "rate", "priority")))
     wanted_quota = {name: getattr(account, name) for name in QUOTA_FIELDS} | dict(quota)
     errors |= _check_quota(wanted_quota)
@@ -127,6 +141,15 @@ def update(
         history.record(account, by=by, what=history.add_note(", ".join(changes), why), act=Act.CHANGE)
     account.refresh_from_db()
     return account
+
+
+def check_enabling(account: Account) -> None:
+    """Raise AccountChangeNotAllowed for a default sandbox that would stay unused."""
+    if not is_used(account):
+        raise AccountChangeNotAllowed(
+            f"'{account.name}' is a default sandbox: it is used only while no other account exists, so enabling it "
+            "changes nothing. Add a sandbox account of your own to use one together with the others."
+        )
 
 
 def check_removable(account: Account) -> None:
@@ -155,6 +178,10 @@ def remove(account: Account, *, by: str = audit.COMMAND_LINE) -> None:
         if not Account.objects.exclude(source=AccountSource.DEFAULT).exists():
             Account.objects.bulk_create(build_default_sandboxes(), ignore_conflicts=True)
             Account.objects.filter(source=AccountSource.DEFAULT).update(enabled=False, updated_at=timezone.now())
+
+
+def _build_taken(name: str) -> AccountInvalid:
+    return AccountInvalid({"name": f"An account '{name}' exists already. Choose another name."})
 
 
 def _check_name(name: str) -> dict[str, str]:

@@ -13,10 +13,7 @@ from providers.sandbox.failure_modes import FailureKind, SimulatedFailure
 
 def set_failure_mode(account: Account, failure: SimulatedFailure | None, *, by: str = audit.COMMAND_LINE) -> None:
     """Let a sandbox account simulate a failure; None ends it. Raises AccountChangeNotAllowed for another kind of account."""
-    if account.kind not in SIMULATE_FAILURES:
-        raise AccountChangeNotAllowed(
-            f"'{account.name}' is not a sandbox: only a sandbox account can simulate a failure."
-        )
+    check_kind(account)
     with transaction.atomic():
         if failure is None:
             FailureMode.objects.filter(account=account).delete()
@@ -25,6 +22,14 @@ def set_failure_mode(account: Account, failure: SimulatedFailure | None, *, by: 
             FailureMode.objects.update_or_create(account=account, defaults=values)
         what = f"simulates a failure: {failure}" if failure else "simulated failure cleared"
         history.record(account, by=by, what=what, act=Act.CHANGE)
+
+
+def check_kind(account: Account) -> None:
+    """Raise AccountChangeNotAllowed for an account that cannot simulate a failure."""
+    if account.kind not in SIMULATE_FAILURES:
+        raise AccountChangeNotAllowed(
+            f"'{account.name}' is not a sandbox: only a sandbox account can simulate a failure."
+        )
 
 
 def get_failure_mode(account: Account) -> SimulatedFailure | None:

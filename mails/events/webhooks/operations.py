@@ -33,6 +33,7 @@ AUDIT_KIND = "webhook"  # in the audit log
 MOST_PER_KEY = 20  # webhooks: each event costs a delivery for each
 OVERLAP_HOURS = 24  # that both secrets are valid after a rotation, unless said otherwise
 MOST_OVERLAP_HOURS = 24 * 30
+_DISABLED = "The webhook is disabled. Enable it first."
 BATCH = 5000  # deliveries deleted in one transaction
 
 
@@ -74,27 +75,26 @@ def create(
     `events`: names of EventName; none means all, and also those that clients append. Raises UrlNotAllowed, InvalidChoice,
     and TooManyWebhooks.
     """
-    check_url(url)
-    secret = signing.generate_secret()
-    webhook = Webhook(
-        api_key=api_key,
-        url=url,
-        description=_check_description(description),
-        events=_check_events(events),
-        addresses=addresses,
-        secret=encryption.encrypt(secret),
-        created_at=database_clock.now(),
-        created_by=by[:160],
-        position=Event.objects.aggregate(last=Max("id"))["last"] or 0,
-    )
+    webhook, secret = check_new(api_key, url=url, description=description, events=events), signing.generate_secret()
+    webhook.addresses, webhook.secret = addresses, encryption.encrypt(secret)
+    webhook.created_at, webhook.created_by = database_clock.now(), by[:160]
+    webhook.position = Event.objects.aggregate(last=Max("id"))["last"] or 0
     with transaction.atomic():
         ApiKey.objects.select_for_update().get(pk=api_key.pk)  # so that two at once are counted
-        if Webhook.objects.filter(api_key=api_key).count() >= MOST_PER_KEY:
-            raise TooManyWebhooks(f"The API key has {MOST_PER_KEY} webhooks, the maximum. Remove one first.")
-        _check_single(webhook, url)
+        _check_room(webhook)
         webhook.save(force_insert=True)
         _record(Act.REGISTER, webhook, by=by, detail=_describe(webhook))
     return NewWebhook(webhook=webhook, secret=secret)
+
+
+def check_new(api_key: ApiKey, *, url: str, description: str = "", events: Iterable[str] = ()) -> Webhook:
+    """Return a new webhook with these values, not stored. Raises as `create` does."""
+    check_url(url)
+    webhook = Webhook(
+        api_key=api_key, url=url, description=_check_description(description), events=_check_events(events)
+    )
+    _check_room(webhook)
+    return webhook
 
 
 def update(
@@ -221,13 +221,26 @@ def send_test(webhook: Webhook, *, by: str) -> WebhookDelivery:
     now = database_clock.now()
     with transaction.atomic():
         if not Webhook.objects.filter(pk=webhook.pk, disabled_at=None).update(rests_until=None):
-            raise WebhookDisabled("The webhook is disabled. Enable it first.")
+            raise WebhookDisabled(_DISABLED)
         _record(Act.TEST, webhook, by=by, detail="")
         return WebhookDelivery.objects.create(
             webhook=webhook,
             created_at=now,
             next_attempt_at=webhook.created_at,  # the earliest is sent first
         )
+
+
+def _check_room(webhook: Webhook) -> None:
+    """Refuse a new webhook of a key that has as many as it may have, or one with this URL."""
+    if Webhook.objects.filter(api_key=webhook.api_key_id).count() >= MOST_PER_KEY:
+        raise TooManyWebhooks(f"The API key has {MOST_PER_KEY} webhooks, the maximum. Remove one first.")
+    _check_single(webhook, webhook.url)
+
+
+def check_enabled(webhook: Webhook) -> None:
+    """Raise WebhookDisabled if nothing is sent to the webhook."""
+    if webhook.disabled_at is not None:
+        raise WebhookDisabled(_DISABLED)
 
 
 def _check_single(webhook: Webhook, url: str) -> None:

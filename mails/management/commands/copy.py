@@ -9,7 +9,7 @@ from mails.intake import copies, submission
 from mails.intake.accept import accept
 from mails.intake.client import Client
 from mails.management import mail_display
-from mails.management.receipts import require_stored
+from mails.management.receipts import require_acceptable, require_stored
 from mails.models import Mail
 from mails.states import Actor, Source
 from mercury.lib import commands
@@ -50,12 +50,14 @@ class Command(commands.MercuryCommand):
             copy = copies.build_copy(mail, recipients=recipients, by=Actor.COMMAND, key=options["key"])
         except copies.NotCopyable as refused:
             raise CommandError(str(refused)) from None
+        client = Client(source=Source.COMMAND)
         if options["dry_run"]:
+            require_acceptable(copy, client=client)
             named = [_get_address(item) for name in _RECIPIENTS for item in _list(copy.fields.get(name))]
             out.say(f"Would send a copy of {mail.pk} to {', '.join(named)}.")
             out.write_document({"copy_of": str(mail.pk), "recipients": named})
             return None
-        (receipt,) = accept([copy], client=Client(source=Source.COMMAND))
+        (receipt,) = accept([copy], client=client)
         stored = require_stored(receipt)
         out.say(f"{stored.pk}")
         out.say(mail_display.build_mail_url(stored))

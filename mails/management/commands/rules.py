@@ -132,6 +132,7 @@ def _add(out: commands.Output, options: dict[str, Any]) -> None:
     draft = _read_draft(options)
     row = draft.to_row(by=Actor.COMMAND)
     if options["dry_run"]:
+        changes.check_new(draft)
         warnings = review.find_warnings(review.list_rules(row, options["position"]), row)
         out.say(f"Would add {draft.name}: {_as_row(row)['sentence']}")
     else:

@@ -16,7 +16,7 @@ from mails.intake.accept import accept
 from mails.intake.client import Client
 from mails.intake.submission import Submission
 from mails.management import foreground_dispatch, mail_display
-from mails.management.receipts import require_stored
+from mails.management.receipts import require_acceptable, require_stored
 from mails.models import Mail
 from mails.obstacles import find_obstacles
 from mails.states import Source, Status
@@ -86,12 +86,15 @@ class Command(commands.MercuryCommand):
     def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Submit the email, and with --wait follow it."""
         data = _collect_fields(options)
+        given, client = Submission(fields=data, idempotency_key=options["key"]), Client(source=Source.COMMAND)
         if options["dry_run"]:
+            require_acceptable(given, client=client)
             named = [address for name in ("recipient", "cc", "bcc") for address in data.get(name, ())]
             out.say(f"Would submit an email from {data['sender']} to {', '.join(named)}.")
             out.write_document(data | {"attachments": options["attachments"]} if options["attachments"] else data)
             return None
-        mail = _submit(data, options["key"])
+        (receipt,) = accept([given], client=client)
+        mail = require_stored(receipt)
         out.say(f"{mail.pk}")
         out.say(mail_display.build_mail_url(mail))
         code = _follow(out, mail, options["wait"].total_seconds()) if options["wait"] else None
@@ -158,11 +161,6 @@ def _read_file(name: str) -> dict[str, object]:
     except OSError as error:
         raise CommandError(f"--attach {name}: {error}", returncode=ExitCode.USAGE_ERROR) from error
     return {"filename": Path(name).name, "content": content}
-
-
-def _submit(data: dict[str, object], key: str | None) -> Mail:
-    (receipt,) = accept([Submission(fields=data, idempotency_key=key)], client=Client(source=Source.COMMAND))
-    return require_stored(receipt)
 
 
 def _follow(out: commands.Output, mail: Mail, seconds: float) -> ExitCode | None:

@@ -14,7 +14,7 @@ from mails.events.webhooks.operations import (
     TooManyWebhooks,
     WebhookDisabled,
 )
-from mails.events.webhooks.urls import UrlNotAllowed, check_url
+from mails.events.webhooks.urls import UrlNotAllowed
 from mails.management import webhook_deliveries
 from mails.models import ApiKey, Webhook
 from mails.reporting.webhook_status import WebhookStatus, find_status
@@ -166,7 +166,7 @@ def _format(value: object) -> str:
 def _add(out: Output, options: dict[str, Any]) -> None:
     key = _find_key(options["api_key"])
     if options["dry_run"]:
-        check_url(options["url"])
+        operations.check_new(key, url=options["url"], description=options["note"], events=options["events"])
         out.say(f"Would send events of {key.name} to {options['url']}.")
         out.write_document({"id": None, "url": options["url"]})
         return
@@ -191,6 +191,7 @@ def _show_secret(out: Output, webhook: Webhook, secret: str) -> None:
 def _test(out: Output, options: dict[str, Any]) -> None:
     webhook = webhook_deliveries.find(options["id"])
     if options["dry_run"]:
+        operations.check_enabled(webhook)
         out.say(f"Would send a test event to {webhook.url}.")
         out.write_document({"id": str(webhook.pk), "delivery": None})
         return

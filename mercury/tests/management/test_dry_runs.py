@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from mails.access import api_keys
 from mails.actions import apply, pausing
+from mails.events.webhooks import operations
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import EventSink, Mail, SubmissionStream
 from mails.queues import QueueName
@@ -22,6 +23,7 @@ from mails.tests.events.webhook_builders import a_webhook
 from mails.tests.files.builders import a_link, an_upload
 from mails.tests.routing.builders import a_queue_rule, a_rule
 from providers.accounts import registration, registry
+from providers.models import Account
 
 pytestmark = pytest.mark.django_db
 
@@ -31,6 +33,7 @@ LINK = "<link>"
 LIST = "<list>"
 RULE = "sandbox-only"
 FILE = "<file>"
+LONG = "x" * 201
 WEBHOOK = "<webhook>"
 # What is written after each command to have it do something; a new command needs its line here.
 EXAMPLES = {
@@ -172,6 +175,61 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
     assert len(ran.lines) == 1
     assert ran.document["dry_run"] is True
     assert everything() == before
+
+
+# What is refused, and with which words: that it exists already, that it is invalid, or that it cannot be done now.
+REFUSED = {
+    ("apikey", "rotate", "<revoked>"): "revoked",
+    ("copy", MAIL, "--to", "hera"): "recipient",
+    ("providers", "add", "olympus", "sandbox:"): "An account 'olympus' exists already",
+    ("providers", "add", "sandbox-a", "sandbox:"): "'sandbox-a' is already used",
+    ("providers", "add", "No Name", "sandbox:"): "letters, digits",
+    ("providers", "enable", "sandbox-a"): "default sandbox",
+    ("providers", "remove", "sandbox-a"): "exists because no other account does",
+    ("queues", "add-rule", "news", "html"): "A rule 'news' exists already",
+    ("queues", "add-rule", "letters", "html", "--queue", "bulk"): "No email can match",
+    ("rules", "add", RULE, "--account", "olympus"): f"A rule '{RULE}' exists already",
+    ("rules", "add", "other", "--account", "nowhere"): "nowhere",
+    ("sandbox", "set", "mailgun", "refuse=503"): "'mailgun' is not a sandbox",
+    ("sandbox", "clear", "mailgun"): "'mailgun' is not a sandbox",
+    ("send", "--from", "zeus", "--to", HERA): "sender:",
+    ("suppressions", "add", "hera"): "address",
+    ("webhooks", "add", "https://8.8.8.8/a", "--api-key", "till"): "has a webhook with this URL",
+    ("webhooks", "add", "https://127.0.0.1/", "--api-key", "till"): "127.0.0.1",
+    ("webhooks", "add", "https://8.8.8.8/new", "--api-key", "till", "--note", LONG): "longer than 200",
+    ("webhooks", "test", WEBHOOK): "The webhook is disabled",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED, ids=lambda words: " ".join(words)[:60])
+def test_a_dry_run_refuses_what_the_command_refuses(words, mail):
+    registration.register("olympus", "sandbox", {}, by="zeus")
+    registration.register("mailgun", "mailgun", {"api_key": "key", "sender_domain": "olimpus.com"}, by="zeus")
+    Account.objects.filter(name="sandbox-a").update(enabled=False)
+    a_rule(RULE, "olympus")
+    a_queue_rule("news", "bulk", tag=["news"])
+    key, _ = api_keys.create("till", scopes=[api_keys.Scope.MAILS_SEND], senders=["*"])
+    revoked, _ = api_keys.create("old", scopes=[api_keys.Scope.MAILS_SEND], senders=["*"])
+    api_keys.revoke(revoked)
+    webhook = a_webhook(key, url="https://8.8.8.8/a")
+    operations.disable(webhook, by="zeus")
+    apply.apply_action(mail.pk, ActionRequest(action=Action.CANCEL, by=Actor.COMMAND))
+    names = {"<revoked>": revoked.prefix, MAIL: str(mail.pk), WEBHOOK: str(webhook.pk)}
+    given = [names.get(word, word) for word in words]
+    before = everything()
+
+    dry = run(*given, "--dry-run")
+    real = run(*given, *(["--yes"] if asks(words) else []))
+
+    assert REFUSED[words] in dry.error
+    assert (dry.code, dry.error) == (real.code, real.error)
+    assert everything() == before
+
+
+def asks(words) -> bool:
+    """True if the command takes --yes."""
+    parser = load_command_class(get_commands()[words[0]], words[0]).create_parser("manage.py", words[0])
+    return "--yes" in words_of(parser).get(words[1], parser)._option_string_actions
 
 
 def test_the_examples_are_of_commands_that_exist():

@@ -239,22 +239,20 @@ def _is_missing_options(candidate: Candidate) -> bool:
 def _add(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     name = options["name"]
     config = _read_account(name, options["url"])
+    given = {option: value for option, value in config.options.items() if value not in (None, "")}
+    numbers: dict[str, Any] = {
+        "weight": config.weight,
+        "priority": config.priority,
+        "rate": config.rate,
+        "quota": list_values(config.quota),
+    }
     if options["dry_run"]:
+        registration.check_new(name, config.kind, given, **numbers)
         out.say(f"Would add {name} ({config.kind}).")
         out.write_document({"account": name, "kind": config.kind})
         return None
     had_only_sandboxes = not Account.objects.exclude(source=AccountSource.DEFAULT).exists()
-    account = registration.register(
-        name,
-        config.kind,
-        {option: value for option, value in config.options.items() if value not in (None, "")},
-        weight=config.weight,
-        priority=config.priority,
-        rate=config.rate,
-        quota=list_values(config.quota),
-        trust_500=config.trust_500,
-        by=BY,
-    )
+    account = registration.register(name, config.kind, given, **numbers, trust_500=config.trust_500, by=BY)
     more = " The default sandbox accounts are no longer used." if had_only_sandboxes else ""
     out.say(f"{name} is added and active.{more}", tone="ok")
     out.say(f"Test it: manage.py providers test {name}{_name_recipient_option(config.kind)}")
@@ -424,6 +422,8 @@ def _set_enabled(out: commands.Output, options: dict[str, Any]) -> ExitCode | No
     name = candidate.config.name
     account = Account.objects.get(pk=candidate.id)
     if options["dry_run"]:
+        if enabled and not account.enabled:
+            registration.check_enabling(account)
         out.say(f"Would {options['word']} {name}.")
         out.write_document({"account": name, "enabled": enabled})
         return None

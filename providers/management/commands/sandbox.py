@@ -84,7 +84,9 @@ def _set(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     account = _find(options["account"])
     try:
         failure = failure_modes.parse_failure(options["failure_mode"], until=database_clock.now() + options["how_long"])
-        if not options["dry_run"]:
+        if options["dry_run"]:
+            sandboxes.check_kind(account)
+        else:
             sandboxes.set_failure_mode(account, failure)
     except (ValueError, AccountChangeNotAllowed) as error:
         raise CommandError(str(error), returncode=ExitCode.USAGE_ERROR) from None
@@ -103,9 +105,12 @@ def _clear(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     accounts = (
         [_find(options["account"])] if options["account"] else list(Account.objects.filter(kind__in=SIMULATE_FAILURES))
     )
-    for account in accounts if not options["dry_run"] else ():
+    for account in accounts:
         try:
-            sandboxes.set_failure_mode(account, None)
+            if options["dry_run"]:
+                sandboxes.check_kind(account)
+            else:
+                sandboxes.set_failure_mode(account, None)
         except AccountChangeNotAllowed as error:
             raise CommandError(str(error), returncode=ExitCode.USAGE_ERROR) from None
     names = [account.name for account in accounts]
