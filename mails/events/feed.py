@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.db.models.functions import Length
 
+from mails.events import outbox
 from mails.events.commit_horizon import CommitHorizon
 from mails.models import Event
 from mails.models.querysets import MailQuerySet
@@ -21,8 +22,6 @@ from mercury.lib.runtime import process_state
 LOOKED_AT = 20_000  # ids that one page looks at
 WAIT = 0.05  # seconds that a page waits for transactions in progress
 MOST_TEXT = 1_000_000  # characters of blobs in one page; an event by itself has its whole blob
-JITTER = dt.timedelta(minutes=1)  # events may have their ids in another order than their times, by less than this
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class CursorAhead(Exception):
@@ -59,21 +58,11 @@ def read_page(
 
 
 def find_start(moment: dt.datetime) -> int:
-    """Return an id after which all events are that were recorded at or after this moment, and few earlier ones.
+    """Return an id after which all events are that were recorded at or after this moment, and those of a minute before.
 
-    Some thirty short queries. Ids grow with time, but for JITTER.
+    So that none is missed whose transaction has not committed, while one with a later id and time has.
     """
-    wanted = (moment - JITTER - _EPOCH) // dt.timedelta(microseconds=1) * 1000
-    first = Event.objects.order_by("pk").values_list("pk", flat=True).first()
-    low, high = (first or 1) - 1, process_state.get(CommitHorizon).read_last_id()
-    while low < high:
-        middle = (low + high) // 2
-        found = Event.objects.filter(pk__gt=middle, pk__lte=high).order_by("pk").values_list("pk", "created_at").first()
-        if found is None or found[1] >= wanted:
-            high = middle
-        else:
-            low = found[0]
-    return low
+    return outbox.find_position(moment - outbox.JITTER)
 
 
 def _select(visible: MailQuerySet, names: Sequence[str], mail_id: uuid.UUID | None) -> QuerySet[Event]:

@@ -25,10 +25,15 @@ _SELECT = """
 """
 _SELECT_SOME = _SELECT.partition("WHERE")[0] + "WHERE e.id IN ({ids})"
 _NTH = "SELECT id FROM mails_event WHERE id > %s AND id <= %s ORDER BY id LIMIT 1 OFFSET %s"
+_BOUNDS = "SELECT min(id), max(id) FROM mails_event"
+_NEXT = "SELECT id, created_at FROM mails_event WHERE id > %s AND id <= %s ORDER BY id LIMIT 1"
+_FIRST = "SELECT id FROM mails_event WHERE id > %s AND created_at >= %s ORDER BY id LIMIT 1"
+_COUNT = "SELECT count(*) FROM mails_event WHERE id > %s AND id <= %s"
+COUNTED_AT_MOST = 100_000
+JITTER = dt.timedelta(minutes=1)  # events may have their ids in another order than their times, by less than this
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_FIRST = (
-    "SELECT min(id + 0) FROM mails_event WHERE created_at >= %s"  # + 0: by the index of time, not from the first id
-)
+_MICROSECOND = dt.timedelta(microseconds=1)
+_MOST_NS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +86,56 @@ def read_all(after: int, until: int, *, limit: int) -> Iterator[list[OutboxEvent
         after = events[-1].id
 
 
-def find_position(moment: dt.datetime) -> int | None:
-    """Return the id to read after, to get all events recorded at or after this moment; None if there are none yet."""
+def find_position(moment: dt.datetime) -> int:
+    """Return the id to read after, to get all events recorded at or after this moment; the last one if there are none yet.
+
+    Some thirty short queries: ids grow with time, so that the place is found by halves, and the events of JITTER are read.
+    """
+    wanted = _to_ns(moment)
+    earlier = wanted - JITTER // _MICROSECOND * 1000
     with connection.cursor() as cursor:
-        cursor.execute(_FIRST, [(moment - _EPOCH) // dt.timedelta(microseconds=1) * 1000])
-        first = cursor.fetchone()[0]
-    return None if first is None else int(first) - 1
+        cursor.execute(_BOUNDS)
+        first, last = cursor.fetchone()
+        if first is None:
+            return 0
+        low, high = first - 1, last
+        while low < high:
+            middle = (low + high) // 2
+            cursor.execute(_NEXT, [middle, high])
+            found = cursor.fetchone()
+            if found is None or found[1] >= earlier:
+                high = middle
+            else:
+                low = found[0]
+        cursor.execute(_FIRST, [low, wanted])
+        found = cursor.fetchone()
+    return int(last if found is None else found[0] - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventCount:
+    """A number of events. Above 100,000 it is told by the ids, of which some were never used."""
+
+    events: int
+    is_exact: bool
+
+    def __str__(self) -> str:
+        number = "1 event" if self.events == 1 else f"{self.events:,} events"
+        return number if self.is_exact else f"about {number}"
+
+
+def count(after: int, until: int) -> EventCount:
+    """Count the events with ids above `after` and up to `until`: their exact number up to 100,000."""
+    if until - after > COUNTED_AT_MOST:
+        return EventCount(events=until - after, is_exact=False)
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, [after, until])
+        return EventCount(events=int(cursor.fetchone()[0]), is_exact=True)
+
+
+def _to_ns(moment: dt.datetime) -> int:
+    """Return the moment in nanoseconds since the Unix epoch, or the first or last that the databases can store."""
+    return max(-_MOST_NS, min((moment - _EPOCH) // _MICROSECOND * 1000, _MOST_NS))
 
 
 def _load(number: int, mail_id: Any, created_at: int, by: str, event: str, blob: str, *mail: str | None) -> OutboxEvent:

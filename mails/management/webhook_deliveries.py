@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from mails.events.webhooks import redelivery
+from mails.events.webhooks.redelivery import Period
 from mails.models import DeliveryStatus, Webhook, WebhookDelivery
 from mails.states import Actor
 from mercury.lib import commands
@@ -131,19 +132,24 @@ def _redeliver_some(out: Output, webhook: Webhook, options: dict[str, Any]) -> E
 
 def _redeliver_range(out: Output, webhook: Webhook, options: dict[str, Any]) -> ExitCode | None:
     since, until = options["since"], options["until"] or database_clock.now()
-    what = "All events" if options["all"] else "Events whose delivery was given up,"
-    period = f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
     if since >= until:
         raise CommandError("--since must be before --until.", returncode=ExitCode.USAGE_ERROR)
-    if options["dry_run"]:
-        out.say(f"{what} of {period} would be delivered to {webhook.url} again.")
-        out.write_document({"id": str(webhook.pk), "redelivered": 0})
+    period = Period(since=since, until=until, only_failed=not options["all"])
+    count = redelivery.count_period(webhook, period, most_events=None)
+    events = f"{_format_events(count)}{'' if options['all'] else ' whose delivery was given up'}"
+    when = f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
+    if options["dry_run"] or not count:
+        would = f"Would deliver {events} of {when} to {webhook.url} again."
+        out.say(would if count else f"Nothing to do: there are {events} of {when}.")
+        out.write_document({"id": str(webhook.pk), "redelivered": 0, "events": count})
         return None
-    if not out.ask(f"{what} of {period} are delivered to {webhook.url} again. Deliver them?"):
+    if not out.ask(f"Deliver {events} of {when} to {webhook.url} again?"):
         return ExitCode.FAILED
-    count = redelivery.redeliver_range(
-        webhook, since=since, until=until, only_failed=not options["all"], by=Actor.COMMAND, most_events=None
-    )
-    out.say(f"{count:,} events will be delivered again.")
-    out.write_document({"id": str(webhook.pk), "redelivered": count})
+    count = redelivery.redeliver_period(webhook, period, by=Actor.COMMAND, most_events=None)
+    out.say(f"{_format_events(count)} will be delivered again.")
+    out.write_document({"id": str(webhook.pk), "redelivered": count, "events": count})
     return None
+
+
+def _format_events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count:,} events"

@@ -20,8 +20,8 @@ from mails.events.webhooks.redelivery import RangeTooLong
 from mails.events.webhooks.shown_requests import describe_request
 from mails.models import Webhook, WebhookDelivery
 from mercury.lib.audit import log as audit
-from mercury.lib.database import database_clock
 
+CONFIRMED = "confirmed"
 OVERLAPS = (("24", "1 day"), ("1", "1 hour"), ("168", "7 days"), ("0", "not at all: it ends now"))
 
 
@@ -135,24 +135,19 @@ def remove_page(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def period_page(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
-    """Deliver the events of a period again."""
+    """Deliver the events of a period again: ask for the period, say how many events it has, and do it after confirmation."""
     check(request, VIEW, CHANGE)
     webhook = find(webhook_id)
     form = PeriodForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
-        chosen = form.cleaned_data
         try:
-            count = redelivery.redeliver_range(
-                webhook,
-                since=chosen["since"],
-                until=chosen["until"] or database_clock.now(),
-                only_failed=chosen["only_failed"],
-                by=audit.get_person(request),
-            )
+            if CONFIRMED not in request.POST:
+                return _confirm_period(request, webhook, form)
+            count = redelivery.redeliver_period(webhook, form.get_period(), by=audit.get_person(request))
         except RangeTooLong as error:
             form.add_error("since", str(error))
         else:
-            messages.success(request, f"{count:,} event{'s' if count != 1 else ''} will be delivered again.")
+            messages.success(request, f"{_format_events(count)} will be delivered again.")
             return redirect("webhook", webhook.pk)
     context = {
         "title": "Deliver events again",
@@ -161,6 +156,31 @@ def period_page(request: HttpRequest, webhook_id: uuid.UUID) -> HttpResponse:
         "errors": [(form[name].id_for_label, error) for name, listed in form.errors.items() for error in listed],
     }
     return render(request, "admin/webhooks/period.html", context, status=400 if form.errors else 200)
+
+
+def _confirm_period(request: HttpRequest, webhook: Webhook, form: PeriodForm) -> HttpResponse:
+    period = form.get_period()
+    count = redelivery.count_period(webhook, period)
+    which = " whose delivery was given up" if period.only_failed else ""
+    when = f"from {period.since:%Y-%m-%d %H:%M} to {period.until:%Y-%m-%d %H:%M} UTC"
+    sentences = [f"{webhook.url} gets {_format_events(count)}{which} {when} once more, with the same ids as before."]
+    if webhook.disabled_at:
+        sentences.append("The webhook is disabled: the events wait until it is enabled.")
+    page = reverse("webhook-period", args=[webhook.pk])
+    if not count:
+        messages.info(request, f"There is no event{which} {when}.")
+        return redirect(page)
+    context = {
+        "title": f"Deliver {_format_events(count)} again?",
+        "sentences": sentences,
+        "button": f"Deliver {_format_events(count)} again",
+        "hidden": [*form.list_given(period), (CONFIRMED, "yes")],
+    }
+    return _confirm(request, webhook, context, back=page)
+
+
+def _format_events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count:,} events"
 
 
 @require_GET

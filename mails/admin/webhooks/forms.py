@@ -5,9 +5,11 @@ from typing import Any
 from django import forms
 
 from mails.events.webhooks.operations import InvalidChoice
+from mails.events.webhooks.redelivery import Period
 from mails.events.webhooks.urls import MAX_URL
 from mails.models import ApiKey, Webhook
 from mails.states import EventName
+from mercury.lib.database import database_clock
 
 
 class WebhookForm(forms.Form):
@@ -79,3 +81,14 @@ class PeriodForm(forms.Form):
         if since and until and since >= until:
             self.add_error("until", "It must be after the beginning.")
         return self.cleaned_data
+
+    def get_period(self) -> Period:
+        """Return the period that was filled in; one without an end ends now."""
+        chosen = self.cleaned_data
+        until = chosen["until"] or database_clock.now()
+        return Period(since=chosen["since"], until=until, only_failed=chosen["only_failed"])
+
+    def list_given(self, period: Period) -> list[tuple[str, str]]:
+        """Return what a form has to send for the same period."""
+        moments = [(name, getattr(period, name).isoformat()) for name in ("since", "until")]
+        return [*moments, ("only_failed", "on" if period.only_failed else "")]

@@ -188,7 +188,9 @@ class RedeliverRangeSerializer(StrictSerializer):
 class RedeliveredSerializer(serializers.Serializer[Any]):
     """How many events are delivered again."""
 
-    redelivered = serializers.IntegerField(min_value=0, help_text="Deliveries that wait now.")
+    redelivered = serializers.IntegerField(
+        min_value=0, help_text="Deliveries that wait now; with `dry_run`, that would."
+    )
 
 
 class DeliverySerializer(serializers.Serializer[Any]):

@@ -11,9 +11,11 @@ from rest_framework.request import Request
 from mails.files.uploads import Owner
 from mails.models import ApiKey, Mail
 from mails.models.querysets import MailQuerySet
+from mercury.lib.rest.problems import FieldError, Problem
 from mercury.lib.rest.resource import ResourceViewSet
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_FLAGS = {"true": True, "false": False}
 
 
 class OwnMailsViewSet(ResourceViewSet):
@@ -50,3 +52,13 @@ def find_mail(rows: QuerySet[Mail], mail_id: str) -> Mail:
         raise Http404
     structlog.contextvars.bind_contextvars(mail=str(mail.pk))  # in every log line of the rest of this request
     return mail
+
+
+def read_flag(request: Request, name: str) -> bool:
+    """Return a query parameter that is true or false; false if it is not there. Raises Problem."""
+    text = request.query_params.get(name, "false").lower()
+    if text not in _FLAGS:
+        detail = f"'{text[:40]}' is neither true nor false."
+        error = FieldError(detail=detail, code=f"invalid_{name}", parameter=name)
+        raise Problem(400, error.code, f"{name}: {detail}", errors=[error])
+    return _FLAGS[text]

@@ -19,7 +19,7 @@ from mails.access.api_keys import Scope
 from mails.api import forms
 from mails.api.fields import SUPPRESSION_FIELDS, format_time
 from mails.api.serializers import suppressions as shown
-from mails.api.viewsets.base import format_recorder, get_key
+from mails.api.viewsets.base import format_recorder, get_key, read_flag
 from mails.message import addresses
 from mails.message.addresses import ANY_DOMAIN, InvalidAddress
 from mails.models import Suppression
@@ -38,7 +38,6 @@ FILE = "file"  # the part of a form that is the CSV
 _CHUNK = 64 * 1024  # bytes
 _IN_MEMORY = 1024 * 1024  # bytes of a file that never reaches the disk
 _READ, _WRITE = {"GET": Scope.SUPPRESSIONS_READ}, {"POST": Scope.SUPPRESSIONS_WRITE}
-_FLAGS = {"true": True, "false": False}
 
 
 class CsvRenderer(JSONRenderer):
@@ -188,7 +187,7 @@ class SuppressionViewSet(ResourceViewSet):
         `scope`, `reason`, `detail`, `since`, `expires`, `mail`. A file with an invalid line is refused as a whole: 400
         with the first errors. If the connection ends, import the same file again.
         """
-        is_dry = _read_flag(request, "dry_run")
+        is_dry = read_flag(request, "dry_run")
         with upload_slots.take(), tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
             report = csv_import.import_csv(
                 _open(request, cast(BinaryIO, file)),
@@ -243,13 +242,6 @@ def _read_address(request: Request, name: str, *, default: str | None = None) ->
         return keys.normalize(text or "")
     except InvalidAddress as invalid:
         raise _refuse_parameter(name, str(invalid)) from None
-
-
-def _read_flag(request: Request, name: str) -> bool:
-    text = request.query_params.get(name, "false").lower()
-    if text not in _FLAGS:
-        raise _refuse_parameter(name, f"'{text[:40]}' is neither true nor false.")
-    return _FLAGS[text]
 
 
 def _refuse_parameter(name: str, detail: str) -> Problem:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import Http404, HttpResponseBase
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from mails.access.api_keys import Scope
 from mails.api.fields import WEBHOOK_FIELDS
 from mails.api.serializers import webhooks as shown
-from mails.api.viewsets.base import UUID, format_recorder, get_key
+from mails.api.viewsets.base import UUID, format_recorder, get_key, read_flag
 from mails.events.webhooks import operations, redelivery
 from mails.events.webhooks.operations import (
     OVERLAP_HOURS,
@@ -23,7 +23,7 @@ from mails.events.webhooks.operations import (
     TooManyWebhooks,
     WebhookDisabled,
 )
-from mails.events.webhooks.redelivery import RangeTooLong
+from mails.events.webhooks.redelivery import Period, RangeTooLong
 from mails.events.webhooks.urls import UrlNotAllowed
 from mails.models import ApiKey, Webhook
 from mercury.lib.database import database_clock
@@ -61,6 +61,7 @@ class WebhookViewSet(ResourceViewSet):
     pagination_class = WebhookPagination
     filter_fields = WEBHOOK_FIELDS
     ordering = "id"
+    query_parameters = {"redeliver": ("dry_run",)}
     refusals = {"create": (409,), "partial_update": (409, 413, 415), "test": (409,)}
     required_scopes = SCOPES
     required_permissions = {
@@ -192,7 +193,11 @@ class WebhookViewSet(ResourceViewSet):
         operations.disable(webhook, by=format_recorder(request), reason=serializer.validated_data.get("reason", ""))
         return Response(self._represent(webhook))
 
-    @extend_schema(request=shown.RedeliverRangeSerializer, responses={202: shown.RedeliveredSerializer})
+    @extend_schema(
+        request=shown.RedeliverRangeSerializer,
+        responses={200: shown.RedeliveredSerializer, 202: shown.RedeliveredSerializer},
+        parameters=[OpenApiParameter("dry_run", bool, description="Only say how many events it would be (200).")],
+    )
     @action(detail=True, methods=["post"], serializer_class=shown.RedeliverRangeSerializer, required_permissions=CHANGE)
     def redeliver(self, request: Request, webhook_id: str) -> Response:
         """Deliver the events of a period again.
@@ -202,12 +207,11 @@ class WebhookViewSet(ResourceViewSet):
         webhook = find_webhook(request, webhook_id)
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        since, until = _read_range(serializer.validated_data)
-        only_failed = serializer.validated_data.get("only_failed", True)
+        period, is_dry = _read_period(serializer.validated_data), read_flag(request, "dry_run")
         try:
-            count = redelivery.redeliver_range(
-                webhook, since=since, until=until, only_failed=only_failed, by=format_recorder(request)
-            )
+            if is_dry:
+                return Response({"redelivered": redelivery.count_period(webhook, period)})
+            count = redelivery.redeliver_period(webhook, period, by=format_recorder(request))
         except RangeTooLong as error:
             raise refuse(error) from None
         return Response({"redelivered": count}, status=202)
@@ -270,9 +274,9 @@ def _choose_key(request: Request, name: str | None) -> ApiKey:
     return key
 
 
-def _read_range(given: dict[str, Any]) -> tuple[dt.datetime, dt.datetime]:
-    """Return beginning and end of a period. Raises Problem."""
-    moments = {"until": database_clock.now()}
+def _read_period(given: dict[str, Any]) -> Period:
+    """Return the period of a request. Raises Problem."""
+    moments: dict[str, dt.datetime] = {"until": database_clock.now()}
     for name in ("since", "until"):
         if name in given:
             try:
@@ -282,4 +286,4 @@ def _read_range(given: dict[str, Any]) -> tuple[dt.datetime, dt.datetime]:
                 raise _build_invalid("invalid_range", name, error.code, detail) from None
     if moments["since"] >= moments["until"]:
         raise _build_invalid("invalid_range", "since", "invalid", "It must be before 'until'.")
-    return moments["since"], moments["until"]
+    return Period(**moments, only_failed=given.get("only_failed", True))

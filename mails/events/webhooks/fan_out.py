@@ -27,18 +27,21 @@ _CHOSEN = {
     "postgresql": "(w.events = '[]'::jsonb OR w.events @> to_jsonb(e.event::text))",
     "sqlite": "(w.events = '[]' OR EXISTS (SELECT 1 FROM json_each(w.events) AS chosen WHERE chosen.value = e.event))",
 }
-_INSERT = """
-    INSERT INTO mails_webhookdelivery
-        (webhook_id, event_id, mail_id, event, status, attempts, created_at, next_attempt_at, answer, error)
-    SELECT w.id, e.id, e.mail_id, e.event, 'waiting', 0, %s, %s, '', ''
+_WANTED = """
     FROM mails_event AS e
     JOIN mails_mail AS m ON m.id = e.mail_id
     JOIN mails_webhook AS w ON w.api_key_id = m.api_key_id
     JOIN {webhooks} ON r.id = w.id
     WHERE e.id > %s AND e.id <= %s AND {chosen}
-    ORDER BY e.id
-    ON CONFLICT (webhook_id, event_id) {conflict}
 """
+_INSERT = f"""
+    INSERT INTO mails_webhookdelivery
+        (webhook_id, event_id, mail_id, event, status, attempts, created_at, next_attempt_at, answer, error)
+    SELECT w.id, e.id, e.mail_id, e.event, 'waiting', 0, %s, %s, '', '' {_WANTED}
+    ORDER BY e.id
+    ON CONFLICT (webhook_id, event_id) {{conflict}}
+"""
+_COUNT = f"SELECT count(*) {_WANTED}"
 SKIP = "DO NOTHING"
 SEND_AGAIN = """DO UPDATE SET status = 'waiting', attempts = 0, first_attempt_at = NULL, finished_at = NULL,
     next_attempt_at = excluded.next_attempt_at"""
@@ -96,9 +99,23 @@ def _move(position: int, last: int, now: dt.datetime) -> list[uuid.UUID]:
 
 def insert(ids: list[uuid.UUID], after: int, until: int, *, now: dt.datetime, conflict: str) -> int:
     """Write a delivery for each of these events and each of these webhooks that has chosen it; return their number."""
-    rows = recordset.build("r", {"id": "uuid"}, [(webhook_id,) for webhook_id in ids])
+    rows = _build_rows(ids)
     statement = _INSERT.format(webhooks=rows.source, chosen=_CHOSEN[connection.vendor], conflict=conflict)
     moment = recordset.format_time(now)
     with connection.cursor() as cursor:
         cursor.execute(statement, [moment, moment, *rows.parameters, after, until])
         return int(cursor.rowcount)
+
+
+def count(ids: list[uuid.UUID], after: int, until: int) -> int:
+    """Return how many deliveries `insert` would write."""
+    rows = _build_rows(ids)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _COUNT.format(webhooks=rows.source, chosen=_CHOSEN[connection.vendor]), [*rows.parameters, after, until]
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _build_rows(ids: list[uuid.UUID]) -> recordset.Recordset:
+    return recordset.build("r", {"id": "uuid"}, [(webhook_id,) for webhook_id in ids])

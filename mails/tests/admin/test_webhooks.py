@@ -1,6 +1,7 @@
 """Webhooks in the admin: add, change, rotate, disable, deliver again; the list, the deliveries and one of them."""
 
 import datetime as dt
+import re
 from typing import Any
 
 import pytest
@@ -184,6 +185,13 @@ def test_the_events_of_a_period_are_delivered_again(operator: Client, key: ApiKe
     answer = operator.post(page, {"since": since, "until": "2001-01-01T00:00", "only_failed": "on"})
     assert answer.status_code == 400
     assert "after the beginning" in text_of(answer)
-    assert "1 event will be delivered again." in text_of(
-        operator.post(page, {"since": since, "only_failed": "on"}, follow=True)
-    )
+    asked = text_of(operator.post(page, {"since": since, "only_failed": "on"}))
+    assert f"{webhook.url} gets 1 event whose delivery was given up from" in asked
+    assert "Deliver 1 event again?" in asked
+    assert webhook.deliveries.get().status == "failed"
+    confirmed = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', asked))
+    assert confirmed["only_failed"] == "on"
+    assert "1 event will be delivered again." in text_of(operator.post(page, confirmed, follow=True))
+    assert webhook.deliveries.get().status == "waiting"
+    none = operator.post(page, {"since": since, "only_failed": "on"}, follow=True)
+    assert "There is no event whose delivery was given up" in text_of(none)

@@ -184,6 +184,10 @@ def test_the_events_of_a_period_are_delivered_again(zeus: Caller) -> None:
     a_delivery(webhook, Mail.objects.get(), status="failed")
     page = f"{LIST}{webhook.pk}/redeliver"
     since = (timezone.now() - dt.timedelta(hours=1)).isoformat()
+    dry = zeus.post(f"{page}?dry_run=true", {"since": since}, format="json")
+    assert (dry.status_code, dry.json()) == (200, {"redelivered": 1})
+    assert webhook.deliveries.get().status == "failed"
+    problem(zeus.post(f"{page}?dry_run=maybe", {"since": since}, format="json"), 400, "invalid_dry_run")
     answer = zeus.post(page, {"since": since}, format="json")
     assert (answer.status_code, answer.json()) == (202, {"redelivered": 1})
     assert zeus.post(page, {"since": since, "only_failed": False}, format="json").json()["redelivered"] > 1

@@ -68,6 +68,9 @@ def test_events_are_delivered_again(key: ApiKey) -> None:
 
     assert run("webhooks", "redeliver", name).code == ExitCode.USAGE_ERROR
     assert "no delivery 999" in run("webhooks", "redeliver", name, "--delivery", "999").error
+    dry = run("webhooks", "redeliver", name, "--since", "1h", "--dry-run")
+    assert "Would deliver 1 event whose delivery was given up" in dry.out
+    assert run("webhooks", "redeliver", name, "--since", "1h", "--dry-run", "--json").document["events"] == 1
     assert run("webhooks", "redeliver", name, "--since", "1h", "--yes", "--json").document["redelivered"] == 1
     WebhookDelivery.objects.filter(pk=failed.pk).update(
         status="delivered", next_attempt_at=None, finished_at=failed.created_at

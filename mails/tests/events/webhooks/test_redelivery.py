@@ -9,6 +9,7 @@ from standardwebhooks import Webhook as Verifier
 
 from mails.events.webhooks import operations, redelivery
 from mails.events.webhooks.operations import InvalidChoice, TooManyWebhooks, WebhookDisabled
+from mails.events.webhooks.redelivery import Period
 from mails.events.webhooks.urls import UrlNotAllowed, check_url
 from mails.models import Webhook, WebhookDelivery
 from mails.reporting import webhook_status
@@ -48,19 +49,32 @@ def test_a_range_is_delivered_again_whole_or_what_failed_of_it():
     webhook.refresh_from_db()
     later = database_clock.now() + dt.timedelta(hours=1)
 
-    count = redelivery.redeliver_range(webhook, since=LONG_AGO, until=later, only_failed=True, by="user:zeus")
-    assert count == 1
+    what_failed, everything = (Period(since=LONG_AGO, until=later, only_failed=only) for only in (True, False))
+    assert redelivery.count_period(webhook, what_failed) == 1
+    assert redelivery.redeliver_period(webhook, what_failed, by="user:zeus") == 1
+    assert redelivery.count_period(webhook, what_failed) == 0
     assert [request.id for request in deliver(receiver)] == [failed.message_id]
 
-    count = redelivery.redeliver_range(webhook, since=LONG_AGO, until=later, only_failed=False, by="user:zeus")
-    assert count == len(numbers(before, mail))
+    assert redelivery.count_period(webhook, everything) == len(numbers(before, mail))
+    assert redelivery.redeliver_period(webhook, everything, by="user:zeus") == len(numbers(before, mail))
     assert sorted(request.number for request in deliver(receiver)) == numbers(before, mail)
 
-    assert redelivery.redeliver_range(webhook, since=later, until=later, only_failed=False, by="user:zeus") == 0
+    nothing = Period(since=later, until=later, only_failed=False)
+    assert redelivery.count_period(webhook, nothing) == redelivery.redeliver_period(webhook, nothing, by="zeus") == 0
     with pytest.raises(redelivery.RangeTooLong):
-        redelivery.redeliver_range(
-            webhook, since=LONG_AGO, until=later, only_failed=False, by="user:zeus", most_events=1
-        )
+        redelivery.redeliver_period(webhook, everything, by="user:zeus", most_events=1)
+    with pytest.raises(redelivery.RangeTooLong):
+        redelivery.count_period(webhook, what_failed, most_events=1)
+
+
+def test_only_events_that_the_webhook_has_chosen_are_counted():
+    receiver, zeus = Receiver(), a_client()
+    a_mail(zeus)
+    webhook = a_webhook(zeus, receiver.url(), events=["NEW"])
+    webhook.position = 10**6
+    period = Period(since=LONG_AGO, until=database_clock.now() + dt.timedelta(hours=1), only_failed=False)
+
+    assert redelivery.count_period(webhook, period) == 1
 
 
 def test_a_test_is_sent_first_and_also_while_the_webhook_rests():
