@@ -6,7 +6,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from mails.admin import actions, routing, streams
+from mails.admin import actions, intake_streams, routing, stream_replay, streams
 from mails.admin.webhooks import actions as webhook_actions
 from mails.admin.webhooks import pages as webhook_pages
 from mails.api.viewsets.deliveries import DeliveryViewSet
@@ -98,6 +98,16 @@ urlpatterns = [
     path("admin/streams/", admin.site.admin_view(streams.streams_page), name="streams"),
     path("admin/streams/figures/", admin.site.admin_view(streams.streams_figures), name="streams-figures"),
     path("admin/streams/events/<slug:name>/", admin.site.admin_view(streams.stream_page), name="stream"),
+    path(
+        "admin/streams/events/<slug:name>/replay/",
+        admin.site.admin_view(stream_replay.replay_page),
+        name="stream-replay",
+    ),
+    path(
+        "admin/streams/submissions/<slug:name>/<str:verb>/",
+        admin.site.admin_view(intake_streams.switch_page),
+        name="intake-switch",
+    ),
     path(
         "admin/streams/events/<slug:name>/<str:verb>/",
         admin.site.admin_view(streams.switch_page),

@@ -35,6 +35,7 @@ _BADGES = {
 }
 _INTAKE = {
     "reading": ("ok", "tick", "Reading"),
+    "paused": ("waiting", "clock", "Paused"),
     "failing": ("bad", "cross", "Failing"),
     "no key": ("bad", "ban", "No usable key"),
     "stopped": ("bad", "ban", "Not read"),
@@ -91,8 +92,8 @@ class StreamRow:
 @require_safe
 def streams_page(request: HttpRequest) -> HttpResponse:
     """Show all streams."""
-    _check(request, VIEW)
-    return _render(
+    check(request, VIEW)
+    return render(
         request,
         "admin/streams/streams.html",
         {"title": "Streams", "embedded": settings.MERCURY_EMBEDDED, **_describe_all()},
@@ -102,7 +103,7 @@ def streams_page(request: HttpRequest) -> HttpResponse:
 @require_safe
 def streams_figures(request: HttpRequest) -> HttpResponse:
     """Return the table of streams for its poller; 204 if nothing changed."""
-    _check(request, VIEW)
+    check(request, VIEW)
     found = _describe_all()
     if request.GET.get("seen") == found["digest"]:
         return HttpResponse(status=204)
@@ -112,7 +113,7 @@ def streams_figures(request: HttpRequest) -> HttpResponse:
 @require_safe
 def stream_page(request: HttpRequest, name: str) -> HttpResponse:
     """Show one stream: how far it is, what it refused for good, and how to read it."""
-    _check(request, VIEW)
+    check(request, VIEW)
     row = _find(name)
     context = {
         "title": f"Stream {row.name}",
@@ -121,13 +122,13 @@ def stream_page(request: HttpRequest, name: str) -> HttpResponse:
         "rejected": RejectedRecord.objects.filter(sink_id=row.name).order_by("-event_id")[:REJECTED_SHOWN],
         "rejected_shown": REJECTED_SHOWN,
     }
-    return _render(request, "admin/streams/stream.html", context)
+    return render(request, "admin/streams/stream.html", context)
 
 
 @require_http_methods(["GET", "POST"])
 def switch_page(request: HttpRequest, name: str, verb: str) -> HttpResponse:
     """Pause or resume a stream, or forget what it refused: show the effect, then do it after confirmation."""
-    _check(request, VIEW, CHANGE)
+    check(request, VIEW, CHANGE)
     row = _find(name)
     if verb not in _ACTIONS or row.sink is None:
         raise Http404("There is nothing to do here.")
@@ -142,7 +143,7 @@ def switch_page(request: HttpRequest, name: str, verb: str) -> HttpResponse:
         "button": button,
         "back": reverse("stream", args=[row.name]),
     }
-    return _render(request, "admin/confirm.html", context)
+    return render(request, "admin/confirm.html", context)
 
 
 _ACTIONS = {
@@ -212,15 +213,16 @@ def _find(name: str) -> StreamRow:
 
 def _summarize(rows: Sequence[StreamRow], intake: Sequence[SubmissionStreamStatus]) -> str:
     """Return the answer before the numbers."""
-    unread = [stream.name for stream in intake if stream.state != "reading"]
+    unread = [stream.name for stream in intake if stream.state not in ("reading", "paused")]
     if unread:
         return f"No emails are accepted from {' and '.join(unread)} now. Their records wait in the stream."
     bad = [row.name for row in rows if row.state in ("failing", "stopped")]
     if bad:
         return f"No events reach {' and '.join(bad)} now. They wait, and no email is affected."
-    paused = [row.name for row in rows if row.state == "paused"]
+    named = [*((row.name, row.state) for row in rows), *((stream.name, stream.state) for stream in intake)]
+    paused = [name for name, state in named if state == "paused"]
     if paused:
-        return f"Paused: {', '.join(paused)}. The events wait."
+        return f"Paused: {', '.join(paused)}. Events and records wait."
     used = [row for row in rows if row.sink]
     if not rows and intake:
         return "Every stream is read."
@@ -229,10 +231,12 @@ def _summarize(rows: Sequence[StreamRow], intake: Sequence[SubmissionStreamStatu
     return "Every event is published as it is recorded." if len(used) == len(rows) else "The streams in use work."
 
 
-def _check(request: HttpRequest, *permissions: str) -> None:
+def check(request: HttpRequest, *permissions: str) -> None:
+    """Raise PermissionDenied unless the person has all of these."""
     if not request.user.has_perms(permissions):
         raise PermissionDenied
 
 
-def _render(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-    return TemplateResponse(request, template, {**admin.site.each_context(request), **context})
+def render(request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    """Return a page of the admin."""
+    return TemplateResponse(request, template, {**admin.site.each_context(request), **context}, status=status)

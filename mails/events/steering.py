@@ -1,4 +1,4 @@
-"""What an operator does with a sink: pause, resume, give up, publish a range again."""
+"""What an operator does with a sink: pause, resume, give up, publish events again."""
 
 import structlog
 from django.db import transaction
@@ -30,6 +30,26 @@ def resume(name: str, *, by: str) -> bool:
         audit.record(Act.CHANGE, by=by, kind=KIND, name=name, detail="resumed")
         log.info("sink_resumed", sink=name, by=by)
     return bool(resumed)
+
+
+@transaction.atomic
+def replay(name: str, *, after: int, by: str) -> bool:
+    """Publish the events behind this id once more, and then those that follow; return False if the sink has none of them.
+
+    The relay goes on from there, wherever it is: what it publishes at this moment is published again, too.
+    """
+    moved = EventSink.objects.filter(name=name, position__gt=after).update(position=after)
+    if moved:
+        audit.record(Act.CHANGE, by=by, kind=KIND, name=name, detail=f"replayed from event {after + 1} on")
+        log.info("sink_replayed", sink=name, after=after, by=by)
+    return bool(moved)
+
+
+@transaction.atomic
+def note_replay(name: str, *, events: int, first: int, by: str) -> None:
+    """Record that a command published these events once more."""
+    audit.record(Act.CHANGE, by=by, kind=KIND, name=name, detail=f"replayed {events:,} events from event {first} on")
+    log.info("sink_replayed", sink=name, after=first - 1, by=by)
 
 
 @transaction.atomic

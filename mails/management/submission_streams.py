@@ -6,13 +6,15 @@ from django.core.management.base import CommandError
 
 from mails.models import SubmissionStream
 from mails.reporting.submission_stream_status import SubmissionStreamStatus, list_submission_streams
+from mails.states import Actor
+from mails.submission_streams import steering
 from mails.submission_streams.config import PREFIX, WRITE, load_streams
 from mercury.lib import commands
 from mercury.lib.commands import ExitCode, Output
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_duration
 
-WORDS = [INTAKE, FORGET] = ["intake", "forget"]
+WORDS = [INTAKE, PAUSE, RESUME, FORGET] = ["intake", "pause-intake", "resume-intake", "forget"]
 COLUMNS = {
     "name": "Stream",
     "state": "State",
@@ -25,20 +27,20 @@ COLUMNS = {
     "last_at": "Last (UTC)",
     "error": "Error",
 }
-TONES = {"reading": "ok", "no key": "bad", "failing": "bad", "stopped": "bad", "new": "neutral"}
+TONES = {"reading": "ok", "paused": "waiting", "no key": "bad", "failing": "bad", "stopped": "bad", "new": "neutral"}
 EMPTY = f"Emails are accepted from no stream. Set {PREFIX}<NAME> for the workers. {WRITE}"
 
 
 def add_words(words: Any) -> None:
     """Declare the subcommands."""
     commands.add_subcommand(words, INTAKE, "List the streams that emails are accepted from.")
-    forget = commands.add_subcommand(
-        words,
-        FORGET,
-        "Forget a stream that emails were accepted from. Remove its variable from the workers first.",
-        makes_changes=True,
-    )
-    forget.add_argument("name", metavar="NAME", help="The stream, as `intake` shows it.")
+    for word, text in (
+        (PAUSE, "Accept no emails from a stream until it is resumed. Its records wait."),
+        (RESUME, "Accept emails from a stream again, what has waited first."),
+        (FORGET, "Forget a stream that emails were accepted from. Remove its variable from the workers first."),
+    ):
+        changing = commands.add_subcommand(words, word, text, makes_changes=True)
+        changing.add_argument("name", metavar="NAME", help="The stream, as `intake` shows it.")
 
 
 def run(out: Output, word: str, options: dict[str, Any]) -> ExitCode | None:
@@ -47,18 +49,27 @@ def run(out: Output, word: str, options: dict[str, Any]) -> ExitCode | None:
         out.write_rows(_list_rows(as_json=out.as_json), columns=COLUMNS, tones=TONES, empty=EMPTY)
         return None
     name = options["name"]
-    rows = SubmissionStream.objects.filter(name=name)
-    if not rows.exists():
+    if not SubmissionStream.objects.filter(name=name).exists():
         raise CommandError(f"There is no stream '{name}'. List them: manage.py streams intake")
     if options["dry_run"]:
-        out.say(f"Would forget {name}.")
-    elif not out.ask(f"Forget {name}, its counts, and the positions of its shards if it is of Kinesis?"):
+        out.say(f"Would {word.removesuffix('-intake')} {name}.")
+        out.write_document({"name": name, "changed": False})
+        return None
+    if not out.ask(_QUESTIONS[word].format(name=name)):
         return ExitCode.FAILED
-    else:
-        rows.delete()
-        out.say(f"{name} is forgotten.")
-    out.write_document({"name": name, "changed": not options["dry_run"]})
+    changed = _WORK[word](name, by=Actor.COMMAND)
+    out.say(_DONE[word].format(name=name) if changed else f"Nothing to do: {name} was in that state before.")
+    out.write_document({"name": name, "changed": changed})
     return None
+
+
+_QUESTIONS = {
+    PAUSE: "Accept no emails from {name} until it is resumed?",
+    RESUME: "Accept emails from {name} again?",
+    FORGET: "Forget {name}, its counts, and the positions of its shards if it is of Kinesis?",
+}
+_DONE = {PAUSE: "{name} is paused.", RESUME: "{name} is resumed.", FORGET: "{name} is forgotten."}
+_WORK = {PAUSE: steering.pause, RESUME: steering.resume, FORGET: steering.forget}
 
 
 def _list_rows(*, as_json: bool) -> list[dict[str, object]]:

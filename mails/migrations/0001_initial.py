@@ -1608,6 +1608,11 @@ class Migration(migrations.Migration):
                     "is_key_unusable",
                     models.BooleanField(default=False, help_text="True if the error is about the API key."),
                 ),
+                (
+                    "paused_by",
+                    models.CharField(blank=True, help_text="Who paused it; empty if it is not paused.", max_length=150),
+                ),
+                ("paused_at", models.DateTimeField(null=True)),
                 ("seen_at", models.DateTimeField(help_text="When a process last looked at it.", null=True)),
                 ("created_at", models.DateTimeField()),
             ],

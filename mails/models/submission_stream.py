@@ -22,6 +22,8 @@ class SubmissionStream(models.Model):
     last_error = models.CharField(max_length=500, blank=True, help_text="Why nothing is accepted; empty if it is.")
     failing_since = models.DateTimeField(null=True)
     is_key_unusable = models.BooleanField(default=False, help_text="True if the error is about the API key.")
+    paused_by = models.CharField(max_length=150, blank=True, help_text="Who paused it; empty if it is not paused.")
+    paused_at = models.DateTimeField(null=True)
     seen_at = models.DateTimeField(null=True, help_text="When a process last looked at it.")
     created_at = models.DateTimeField()
 

@@ -59,6 +59,7 @@ ORDER = (
     "intake_no_key",
     "intake_stopped",
     "intake_failing",
+    "intake_paused",
     "intake_behind",
     "sink_behind",
     "sink_rejected",

@@ -13,9 +13,17 @@ FEW = 1000  # records that are never far behind
 
 
 def find_submission_stream_alerts(streams: Sequence[SubmissionStreamStatus], now: dt.datetime) -> Iterable[Alert]:
-    """Yield the alerts of all streams: those that are not read, accept nothing or are far behind."""
+    """Yield the alerts of all streams: those that are paused, not read, accept nothing or are far behind."""
     for stream in streams:
         match stream.state:
+            case "paused":
+                who = stream.paused_by.removeprefix("user:")
+                yield _report(
+                    stream,
+                    "intake_paused",
+                    f"Stream {stream.name} is paused by {who}: no emails are accepted from it.",
+                    f"Its records wait, as long as its broker keeps them. Resume it: manage.py streams resume-intake {stream.name}",
+                )
             case "no key":
                 yield _report(
                     stream,
@@ -64,5 +72,10 @@ def _report(stream: SubmissionStreamStatus, code: str, sentence: str, remedy: st
         about=stream.name,
         sentence=sentence,
         remedy=remedy,
-        since=stream.failing_since if stream.state != "stopped" else stream.seen_at,
+        since=_find_begin(stream),
     )
+
+
+def _find_begin(stream: SubmissionStreamStatus) -> dt.datetime | None:
+    """Return since when the stream is in its state, as far as that is known."""
+    return {"paused": stream.paused_at, "stopped": stream.seen_at}.get(stream.state, stream.failing_since)

@@ -10,10 +10,10 @@ STOPPED_AFTER = dt.timedelta(seconds=60)  # without a look, no process reads the
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionStreamStatus:
-    """The status of one stream at one moment. `lag`: records that wait; None: it does not say."""
+    """The status of one stream at one moment. `lag`: records that wait; None: it does not say, or is paused."""
 
     name: str
-    state: str  # `reading`, `failing`, `no key` (the API key is not usable) or `stopped`: no process reads it
+    state: str  # `reading`, `paused`, `failing`, `no key` (the API key is not usable) or `stopped`: no process reads it
     target: str
     key_prefix: str
     lag: int | None
@@ -26,6 +26,8 @@ class SubmissionStreamStatus:
     last_at: dt.datetime | None
     error: str
     failing_since: dt.datetime | None
+    paused_by: str
+    paused_at: dt.datetime | None
     seen_at: dt.datetime | None
 
 
@@ -40,8 +42,8 @@ def _build(row: SubmissionStream, now: dt.datetime) -> SubmissionStreamStatus:
         state=_name_state(row, now),
         target=row.target,
         key_prefix=row.key_prefix,
-        lag=row.lag,
-        lag_seconds=row.lag_seconds,
+        lag=None if row.paused_at else row.lag,
+        lag_seconds=None if row.paused_at else row.lag_seconds,
         rate=row.rate,
         consumed=row.consumed,
         accepted=row.accepted,
@@ -50,11 +52,15 @@ def _build(row: SubmissionStream, now: dt.datetime) -> SubmissionStreamStatus:
         last_at=row.last_at,
         error=row.last_error,
         failing_since=row.failing_since,
+        paused_by=row.paused_by,
+        paused_at=row.paused_at,
         seen_at=row.seen_at,
     )
 
 
 def _name_state(row: SubmissionStream, now: dt.datetime) -> str:
+    if row.paused_at is not None:
+        return "paused"
     if row.seen_at is None or row.seen_at < now - STOPPED_AFTER:
         return "stopped"
     if not row.last_error:

@@ -32,6 +32,7 @@ from mercury.lib.value import value
 log = structlog.get_logger(__name__)
 
 LAG_EVERY = 5.0  # seconds between two looks at how far the stream is behind
+PAUSE_AGAIN_AFTER = 2.0  # seconds before the next look at a stream that is paused
 KEY_AGAIN_AFTER = 5.0  # seconds before the next look at a key that is not usable
 AT_MOST = 30.0  # seconds before the next try of records that may be accepted later
 
@@ -77,6 +78,9 @@ class StreamReader:
     def run_pass(self) -> Pass:
         """Bring one group as far as possible. Raises a database error: then the group is kept."""
         self._state.begin()
+        if self._state.is_paused():
+            self.close()
+            return Pass(wait=PAUSE_AGAIN_AFTER)
         key = self._find_key()
         if key is None:
             self.close()

@@ -34,6 +34,11 @@ class StreamState:
         self._rows.update(target=target, key_prefix=prefix)
         self._is_known = True
 
+    def is_paused(self) -> bool:
+        """Return True while somebody has paused the stream; then record that a process looks at it. A query."""
+        paused = self._rows.filter(paused_at__isnull=False)
+        return paused.exists() and bool(paused.update(seen_at=database_clock.now()))
+
     def note_finished(self, *, consumed: int, accepted: int, rejected: int, rejection: str) -> None:
         """Count finished records. `accepted`: new emails; `rejection`: why the last rejected record was."""
         now = database_clock.now()

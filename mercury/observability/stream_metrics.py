@@ -85,6 +85,11 @@ def _build_submission_streams(found: SystemStatus) -> Iterable[Metric]:
         "1 while nothing is accepted from it.",
         {stream.name: stream.state in _NOT_WORKING for stream in streams},
     )
+    yield _gauge(
+        "mercury_intake_paused",
+        "1 while it is paused.",
+        {stream.name: stream.state == "paused" for stream in streams},
+    )
 
 
 def _gauge(name: str, text: str, values: Values, *, label: str = "stream") -> Metric:

@@ -329,7 +329,11 @@ def _streams() -> Iterator[Row]:
     one = f"{page}events/<slug:name>/"
     yield _row(f"`/{page}`, one", "GET", staff(view), page, f"{page}figures/", one)
     change = staff(f"{view}+mails.change_eventsink")
-    yield _row(f"`/{page}events/…/pause/`, `resume/`, `forget/`", "GET, POST", change, f"{one}<str:verb>/")
+    words = f"`/{page}events/…/pause/`, `resume/`, `forget/`, `replay/`"
+    yield _row(words, "GET, POST", change, f"{one}<str:verb>/", f"{one}replay/")
+    change = staff(f"{view}+mails.change_submissionstream")
+    words = f"`/{page}submissions/…/pause/`, `resume/`"
+    yield _row(words, "GET, POST", change, f"{page}submissions/<slug:name>/<str:verb>/")
 
 
 def _accounts() -> Iterator[Row]:

@@ -30,6 +30,7 @@ from mails.models import (
     QueueSettings,
     SenderPermission,
     StoredFile,
+    SubmissionStream,
     Suppression,
 )
 from mails.states import Source
@@ -174,6 +175,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "ticket": "nonsense",
     }
     EventSink.objects.create(name=values["name"], position=0, created_at=timezone.now())
+    SubmissionStream.objects.create(name=values["name"], created_at=timezone.now(), rate_since=timezone.now())
     entries.put([NewEntry(HERA, scope="olimpus.com")], source="test")
     delivery = a_delivery(a_webhook(key))
     values |= {"webhook_id": str(delivery.webhook_id), "delivery_id": str(delivery.pk)}

@@ -301,11 +301,11 @@ class SubmissionStreamStatusSerializer(DataclassSerializer):
         dataclass = SubmissionStreamStatus
         help_texts = {
             "name": "The stream.",
-            "state": "`reading`, `failing`, `no key` or `stopped`: no process reads it.",
+            "state": "`reading`, `paused`, `failing`, `no key` or `stopped`: no process reads it.",
             "target": "What it reads.",
             "key_prefix": "The API key as which its emails are accepted.",
-            "lag": "Records that wait; null where the stream does not say.",
-            "lag_seconds": "Age of the next record; null where the stream does not say.",
+            "lag": "Records that wait; null where the stream does not say, and while it is paused.",
+            "lag_seconds": "Age of the next record; null where the stream does not say, and while it is paused.",
             "rate": "Records a second, over about the last minute.",
             "consumed": "Records finished since it was first used.",
             "accepted": "Emails that they led to.",
@@ -314,6 +314,8 @@ class SubmissionStreamStatusSerializer(DataclassSerializer):
             "last_at": "When a record was last finished.",
             "error": "Why nothing is accepted now; empty if it is.",
             "failing_since": "Since when nothing is accepted.",
+            "paused_by": "Who paused it; empty if it is not paused.",
+            "paused_at": "Since when it is paused.",
             "seen_at": "When a process last looked at it.",
         }
 

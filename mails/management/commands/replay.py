@@ -1,16 +1,14 @@
 """`manage.py replay`: publish a range of events to a sink once more."""
 
-import datetime as dt
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db.models import Max
 
-from mails.events import outbox
+from mails.events import outbox, steering
 from mails.events.relay import GROUP, build_records
 from mails.events.sinks.base import SinkUnavailable
 from mails.events.sinks.config import SinkConfig, load_sinks
-from mails.models import Event
+from mails.states import Actor
 from mercury.lib import commands
 from mercury.lib.commands import ExitCode, Output
 from mercury.lib.database import database_clock
@@ -28,12 +26,15 @@ class Command(commands.MercuryCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument("sink", metavar="SINK", help="The sink, as `streams list` shows it.")
-        parser.add_argument(
-            "--since",
-            type=commands.parse_time_option,
-            required=True,
-            metavar="1h",
-            help="From then on: an age or a date.",
+        begin = parser.add_mutually_exclusive_group(required=True)
+        begin.add_argument(
+            "--since", type=commands.parse_time_option, metavar="1h", help="From then on: an age or a date."
+        )
+        begin.add_argument(
+            "--event",
+            type=commands.parse_integer_option(1, 2**63 - 1),
+            metavar="ID",
+            help="From this event on: the id of an event, as consumers have it.",
         )
         parser.add_argument(
             "--until", type=commands.parse_time_option, metavar="DATE", help="Up to then. Default: now."
@@ -48,26 +49,23 @@ class Command(commands.MercuryCommand):
                 f"There is no sink '{options['sink']}' in this environment (there is: {known}). Set its EVENT_SINK_ variable."
             )
         since, until = options["since"], options["until"] or database_clock.now()
-        if since >= until:
+        if since is not None and since >= until:
             raise CommandError("--since is not before --until.", returncode=ExitCode.USAGE_ERROR)
-        first = outbox.find_position(since)
-        last = _find_last(until)
-        if first is None or first >= last:
+        first = options["event"] - 1 if since is None else outbox.find_position(since)
+        last = outbox.find_position(until)
+        count = outbox.count(first, last)
+        if first >= last or not count.events:
             out.say("There are no events in this period.")
             out.write_document({"published": 0, "refused": 0})
             return None
-        out.say(f"About {last - first:,} events of this period go to {config.name} ({config.target}) once more.")
+        goes = "goes" if count.events == 1 else "go"
+        out.say(f"{str(count).capitalize()} of this period {goes} to {config.name} ({config.target}) once more.")
         if options["dry_run"]:
-            out.write_document({"published": 0, "refused": 0, "events": last - first})
+            out.write_document({"published": 0, "refused": 0, "events": count.events})
             return None
         if not out.ask("Publish them?"):
             return ExitCode.FAILED
         return _publish(out, config, first, last)
-
-
-def _find_last(until: dt.datetime) -> int:
-    later = outbox.find_position(until)
-    return later if later is not None else Event.objects.aggregate(last=Max("id"))["last"] or 0
 
 
 def _publish(out: Output, config: SinkConfig, first: int, last: int) -> ExitCode | None:
@@ -84,6 +82,7 @@ def _publish(out: Output, config: SinkConfig, first: int, last: int) -> ExitCode
         raise CommandError(f"{config.name} stopped after {published:,} events: {error}") from error
     finally:
         sink.close()
+        steering.note_replay(config.name, events=published, first=first + 1, by=Actor.COMMAND)
     out.say(f"{published - refused:,} events published" + (f", {refused:,} refused." if refused else "."))
     out.write_document({"published": published - refused, "refused": refused})
     return ExitCode.PARTLY_DONE if refused else None

@@ -36,7 +36,7 @@ class Command(commands.MercuryCommand):
 
     help = (
         "List the sinks of events with what waits for each; pause, resume or remove one. List the streams that emails are "
-        "accepted from, or forget one (docs/streams.md)."
+        "accepted from; pause, resume or forget one (docs/streams.md)."
     )
     makes_changes = True
 

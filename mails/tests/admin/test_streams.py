@@ -1,6 +1,7 @@
 """The pages of event streams: what each lacks, what it refused, how to read it; pause and resume."""
 
 import datetime as dt
+import re
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -94,6 +95,75 @@ def test_a_stream_is_paused_and_resumed_after_confirmation(browser, kafka):
     assert list(found) == [("user:hermes", "kafka", "paused"), ("user:hermes", "kafka", "resumed")]
 
 
+def read_hidden(page):
+    """Return the hidden fields of a page's form, without the token."""
+    found = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page))
+    return {name: value for name, value in found.items() if name != "csrfmiddlewaretoken"}
+
+
+def test_a_stream_is_replayed_from_an_event_after_a_page_that_counts(browser, kafka):
+    a_mail()
+    kafka.position = Event.objects.latest("pk").pk
+    kafka.save()
+    first = kafka.position - 2
+    page = f"{PAGE}events/kafka/replay/"
+    assert "The next page says how many they are." in browser.get(page).text
+
+    asked = browser.post(page, {"event": first}).text
+    assert "Publish 3 events again?" in asked
+    assert f"kafka gets 3 events once more, from event {first} of " in asked
+    assert EventSink.objects.get().position == kafka.position
+    done = browser.post(page, read_hidden(asked), follow=True).text
+    assert f"kafka gets the events from event {first} on once more." in done
+
+    assert EventSink.objects.get().position == first - 1
+    entry = AuditEntry.objects.get(kind="event stream")
+    assert (entry.by, entry.name, entry.detail) == ("user:hermes", "kafka", f"replayed from event {first} on")
+    again = browser.post(page, read_hidden(asked), follow=True).text
+    assert "Nothing to do: kafka does not have these events yet." in again
+
+
+def test_a_stream_is_replayed_from_a_moment(browser, kafka):
+    had = Event.objects.filter(pk__lte=kafka.position).count()
+    page = f"{PAGE}events/kafka/replay/"
+
+    asked = browser.post(page, {"since": "2026-01-01T00:00"}).text
+    browser.post(page, read_hidden(asked))
+
+    assert f"Publish {had} event" in asked
+    assert EventSink.objects.get().position == Event.objects.earliest("pk").pk - 1
+
+
+def test_a_paused_stream_says_that_a_replay_waits(browser, kafka):
+    EventSink.objects.update(paused_at=database_clock.now(), paused_by="user:hermes")
+
+    asked = browser.post(f"{PAGE}events/kafka/replay/", {"since": "2026-01-01T00:00"}).text
+
+    assert "The stream is paused: nothing is published until somebody resumes it." in asked
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "Give a moment or an event, and not both."),
+        ({"since": "2026-01-01T00:00", "event": "1"}, "Give a moment or an event, and not both."),
+        ({"event": "0"}, "greater than or equal to 1"),
+        ({"since": "soon"}, "Enter a valid date/time."),
+    ],
+)
+def test_a_replay_without_one_beginning_is_refused(browser, kafka, given, words):
+    answer = browser.post(f"{PAGE}events/kafka/replay/", given)
+
+    assert answer.status_code == 400
+    assert words in answer.text
+
+
+def test_a_replay_of_what_the_stream_does_not_have_says_so(browser, kafka):
+    answer = browser.post(f"{PAGE}events/kafka/replay/", {"event": kafka.position + 1}, follow=True)
+
+    assert "kafka has no event from then on" in answer.text
+
+
 def test_refused_events_are_listed_and_forgotten_after_confirmation(browser, kafka):
     RejectedRecord.objects.create(sink=kafka, event_id=7, reason="too large", rejected_at=database_clock.now())
 
@@ -110,6 +180,8 @@ def test_refused_events_are_listed_and_forgotten_after_confirmation(browser, kaf
         ("events/pigeon/pause/", 404),
         ("events/kafka/remove/", 404),
         ("events/file/pause/", 404),
+        ("events/file/replay/", 404),
+        ("submissions/pigeon/pause/", 404),
     ],
 )
 def test_what_is_not_there_is_not_found(browser, kafka, path, status):
@@ -143,6 +215,30 @@ def test_the_program_that_reads_a_stream_names_its_target_and_no_secret(variable
     assert "zeus" not in program
     assert config.address.get("path", "mail-events") in program
     assert ("_PASSWORD" in program) == (variable in ("EVENT_SINK_REDIS", "EVENT_SINK_KAFKA"))
+
+
+@pytest.fixture
+def orders() -> SubmissionStream:
+    now = database_clock.now()
+    values = {"target": "topic orders", "key_prefix": "zeus", "created_at": now, "rate_since": now, "seen_at": now}
+    return SubmissionStream.objects.create(name="orders", lag=1234, **values)
+
+
+def test_a_stream_of_submissions_is_paused_and_resumed_after_confirmation(browser, orders):
+    page = f"{PAGE}submissions/orders/"
+    assert "No email is accepted from it until somebody resumes it." in browser.get(f"{page}pause/").text
+    paused = browser.post(f"{page}pause/", follow=True).text
+    assert "The stream orders is paused." in paused
+    assert "Paused: orders. Events and records wait." in paused
+    assert "by hermes" in paused
+    assert "1234" not in paused  # it is not measured
+    assert "was already paused" in browser.post(f"{page}pause/", follow=True).text
+    assert "The stream orders is resumed." in browser.post(f"{page}resume/", follow=True).text
+    assert "was not paused" in browser.post(f"{page}resume/", follow=True).text
+    assert browser.get(f"{page}forget/").status_code == 404
+
+    found = AuditEntry.objects.filter(kind="submission stream").order_by("pk").values_list("by", "name", "detail")
+    assert list(found) == [("user:hermes", "orders", "paused"), ("user:hermes", "orders", "resumed")]
 
 
 def test_streams_that_emails_are_accepted_from_are_shown_with_why_nothing_is(browser):

@@ -7,8 +7,10 @@ import pytest
 from django.utils import timezone
 
 from mails.models import Event, EventSink, RejectedRecord, SubmissionStream
+from mails.states import Actor
 from mails.tests.builders import HERA, a_mail
 from mails.tests.commandline import run
+from mercury.lib.audit.models import Act, AuditEntry
 from mercury.lib.commands import ExitCode
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -105,6 +107,20 @@ def test_a_replay_publishes_a_period_again_with_the_same_ids(path):
     ids = [json.loads(line)["id"] for line in path.read_text().splitlines()]
     assert len(ids) == 6
     assert ids[:3] == ids[3:]
+    entry = AuditEntry.objects.filter(kind="event stream").latest("pk")
+    assert (entry.by, entry.name, entry.detail[:17]) == (Actor.COMMAND, "file", "replayed 3 events")
+
+
+def test_a_replay_says_how_many_events_it_has_and_may_begin_at_one(path):
+    a_mail()
+    second = Event.objects.order_by("pk")[1].pk
+
+    dry = run("replay", "file", "--event", str(second), "--dry-run")
+    run("replay", "file", "--event", str(second), "--yes")
+
+    assert "2 events of this period go to file" in dry.out
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [str(second), str(second + 1)]
+    assert "not allowed with" in run("replay", "file", "--event", "1", "--since", "1h").error
 
 
 def test_a_replay_of_an_empty_period_says_so(path):
@@ -150,7 +166,13 @@ def test_streams_of_submissions_are_listed_and_forgotten(settings):
 
     assert (shop["name"], shop["state"], shop["waiting"]) == ("shop", "reading", 7)
     assert (following["name"], following["state"], following["target"]) == ("next", "new", "stream mercury:submissions")
+    assert "shop is paused." in run("streams", "pause-intake", "shop", "--yes").out
+    assert run("streams", "intake", "--json").lines[0]["state"] == "paused"
+    assert "Nothing to do" in run("streams", "pause-intake", "shop", "--yes").out
+    assert "shop is resumed." in run("streams", "resume-intake", "shop", "--yes").out
     assert "shop is forgotten." in run("streams", "forget", "shop", "--yes").out
+    details = AuditEntry.objects.filter(kind="submission stream").order_by("pk").values_list("act", "detail")
+    assert list(details) == [(Act.CHANGE, "paused"), (Act.CHANGE, "resumed"), (Act.DELETE, "")]
     assert "There is no stream 'shop'" in run("streams", "forget", "shop", "--yes").error
 
 

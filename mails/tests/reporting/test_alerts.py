@@ -171,6 +171,8 @@ INTAKE = SubmissionStreamStatus(
     last_at=NOON,
     error="",
     failing_since=None,
+    paused_by="",
+    paused_at=None,
     seen_at=NOON,
 )
 FAILING = replace(INTAKE, state="failing", error="no broker", failing_since=NOON - dt.timedelta(seconds=61))
@@ -181,6 +183,11 @@ CASES = [
     ({"submission_streams": [replace(FAILING, state="no key", error="It is revoked.")]}, "intake_no_key", "shop"),
     ({"submission_streams": [replace(INTAKE, state="stopped")]}, "intake_stopped", "shop"),
     ({"submission_streams": [FAILING]}, "intake_failing", "shop"),
+    (
+        {"submission_streams": [replace(INTAKE, state="paused", paused_by="user:hermes", paused_at=NOON)]},
+        "intake_paused",
+        "shop",
+    ),
     ({"submission_streams": [replace(INTAKE, lag=1001)]}, "intake_behind", "shop"),
     ({"submission_streams": [replace(INTAKE, lag=None, lag_seconds=301.0)]}, "intake_behind", "shop"),
     ({"sinks": [SINK]}, "sink_behind", "kafka"),

@@ -9,8 +9,9 @@ from django.utils import timezone
 from mails.access import api_keys
 from mails.access.key_limits import LimitName
 from mails.models import ApiKey, Event, Mail, SubmissionStream
+from mails.reporting.submission_stream_status import list_submission_streams
 from mails.states import Source
-from mails.submission_streams import acceptance, state
+from mails.submission_streams import acceptance, state, steering
 from mails.tests.submission_streams.builders import AWAY, ListSource, a_key, a_reader, an_email
 from mercury.lib.storages.errors import StorageUnavailable
 
@@ -43,6 +44,42 @@ def test_emails_are_those_of_the_key_and_say_that_they_came_through_a_stream():
     assert '"source": "stream"' in Event.objects.filter(event="NEW")[0].blob
     row = get_row()
     assert (row.consumed, row.accepted, row.rejected, row.last_error, row.lag) == (2, 2, 0, "", 0)
+
+
+def test_a_paused_stream_is_left_and_read_again_once_it_is_resumed():
+    key, source = a_key(), ListSource(an_email("a"))
+    reader = a_reader(source, key.prefix)
+    reader.run_pass()
+    source.values.append(b'{"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com", "subject": "b"}')
+    SubmissionStream.objects.update(seen_at=None)
+
+    assert steering.pause("list", by="user:hermes")
+    paused = reader.run_pass()
+    assert (paused.records, paused.is_failing, paused.wait > 0) == (0, False, True)
+    assert (subjects(), source.closed) == (["a"], 1)
+    [status] = list_submission_streams(timezone.now())
+    assert (status.state, status.paused_by, status.lag) == ("paused", "user:hermes", None)
+    assert status.seen_at is not None
+
+    assert steering.resume("list", by="user:hermes")
+    reader.run_pass()
+    assert subjects() == ["a", "b"]
+    assert list_submission_streams(timezone.now())[0].state == "reading"
+
+
+def test_a_group_that_waits_when_its_stream_is_paused_is_one_email_each_later():
+    key, source = a_key(emails_per_minute=1), ListSource(an_email("a"), an_email("b"))
+    reader = a_reader(source, key.prefix)
+    assert reader.run_pass().wait > 0
+    assert subjects() == ["a"]
+
+    steering.pause("list", by="user:hermes")
+    reader.run_pass()
+    steering.resume("list", by="user:hermes")
+    ApiKey.objects.update(emails_per_minute=None)
+    reader.run_pass()
+
+    assert subjects() == ["a", "b"]
 
 
 @pytest.mark.parametrize("step", ["accept", "reject", "acknowledge", "count"])

@@ -80,6 +80,8 @@ EXAMPLES = {
     ("setup",): [],
     ("replay",): ["file", "--since", "1h"],
     ("streams", "forget"): ["shop"],
+    ("streams", "pause-intake"): ["shop"],
+    ("streams", "resume-intake"): ["shop"],
     ("streams", "pause"): ["file"],
     ("streams", "rejected"): ["file", "--clear"],
     ("streams", "remove"): ["file"],
