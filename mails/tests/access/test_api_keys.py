@@ -29,6 +29,15 @@ def test_a_new_key_is_found_by_its_text_and_its_secret_is_not_stored():
     assert (key.scopes, key.senders) == (["mails:send"], ["zeus@olimpus.com"])
 
 
+def test_a_key_is_found_with_the_values_that_the_orm_reads():
+    made, _ = zeus(rate="600/m", recipients_per_day=1000, expires_at=timezone.now() + DAY)
+    _, text = api_keys.rotate(made, DAY)
+
+    key = api_keys.find(text)
+
+    assert ApiKey.objects.values().get() == {name: getattr(key, name) for name in ApiKey.objects.values().get()}
+
+
 def test_two_keys_differ():
     assert zeus()[1] != zeus()[1]
 

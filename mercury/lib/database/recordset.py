@@ -3,7 +3,7 @@
 import datetime as dt
 import functools
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -130,3 +130,14 @@ def as_time(value: dt.datetime | str) -> dt.datetime:
 def as_json(value: Any) -> Any:
     """Return the value of a JSON column that a raw statement returned: text on both databases."""
     return orjson.loads(value) if isinstance(value, str) else value
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {"uuid": as_uuid, "time": as_time, "json": as_json, "bool": bool}
+
+
+def read_row(columns: Mapping[str, str], row: Sequence[Any]) -> list[Any]:
+    """Return a row of these columns, which a raw statement returned, as a model has its values."""
+    return [
+        value if value is None or kind not in _READ else _READ[kind](value)
+        for kind, value in zip(columns.values(), row, strict=True)
+    ]

@@ -17,10 +17,7 @@ def read(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
     source, parameters = recordset.build("r", COLUMNS, rows)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT r.id, r.number, r.text, r.missing, r.names FROM {source}", parameters)
-        return [
-            (recordset.as_uuid(pk), number, text, missing, recordset.as_json(names))
-            for pk, number, text, missing, names in cursor.fetchall()
-        ]
+        return [tuple(recordset.read_row(COLUMNS, row)) for row in cursor.fetchall()]
 
 
 @pytest.mark.parametrize(
