@@ -129,7 +129,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "mercury.middleware.database.answer_unavailable",
-    "axes.middleware.AxesMiddleware",
+    "mercury.middleware.sessions.BrowserLockoutMiddleware",
 ]
 
 TEMPLATES = [
@@ -284,6 +284,7 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # a lockout lasts ten min
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_CALLABLE = "mercury.error_pages.show_locked_out"
 AXES_VERBOSE = False
+SILENCED_SYSTEM_CHECKS = ["axes.W002"]  # it looks for AxesMiddleware by name; BrowserLockoutMiddleware is one
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

@@ -51,6 +51,8 @@ api = [path("", root, name="api-root"), *router.urls, path("schema", OpenApiSche
 
 details = RedirectView.as_view(pattern_name="mail")  # where the prototype showed a mail
 urlpatterns = [
+    path("api/v1.0/", include(api)),  # first, for Django tries one pattern after the other
+    path("api/v1.0", root),
     path("", submit_views.submit, name="submit"),
     path("preview", submit_views.draft_preview, name="draft-preview"),
     path("preview/files/<uuid:file_id>/picture", submit_views.draft_picture, name="draft-picture"),
@@ -67,8 +69,6 @@ urlpatterns = [
     re_path(r"^details/mails/(?P<mail_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", details),
     path("login/", LogIn.as_view(), name="login"),
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),
-    path("api/v1.0/", include(api)),
-    path("api/v1.0", root),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="api-docs"),
     path("health/live", health.check_live, name="health-live"),
     path("health/ready", health.check_ready, name="health-ready"),

@@ -20,7 +20,7 @@ class KeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[AnonymousUser, ApiKey] | None:
         """Return the key of the request, None if none was sent. Raises AuthenticationFailed (401) for a wrong one."""
-        header = request.headers.get("Authorization")
+        header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
             return None
         scheme, _, text = header.partition(" ")
@@ -33,7 +33,7 @@ class KeyAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         """Return the challenge of a 401 (RFC 6750 §3)."""
-        return f'{_REALM}, error="invalid_token"' if "Authorization" in request.headers else _REALM
+        return f'{_REALM}, error="invalid_token"' if "HTTP_AUTHORIZATION" in request.META else _REALM
 
 
 class PersonAuthentication(SessionAuthentication):

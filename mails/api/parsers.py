@@ -89,7 +89,7 @@ class MailFormParser(BaseParser):
 
 def check_encoding(request: Any) -> None:
     """Raise Problem (415) if the body is compressed, or encoded in another way: it would be stored as it is."""
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    encoding = request.META.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
     if encoding not in {"", "identity"}:
         detail = "Send the body as it is, without a Content-Encoding."
         raise Problem(415, "unsupported_encoding", detail, headers={"Accept-Encoding": "identity"})

@@ -19,7 +19,7 @@ def set_client_address(get_response: GetResponse) -> GetResponse:
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        said = request.headers.get("X-Forwarded-For")
+        said = request.META.get("HTTP_X_FORWARDED_FOR")
         if settings.MERCURY_PROXIES and said is not None:
             request.META["REMOTE_ADDR"] = _find_client(said.split(","), settings.MERCURY_PROXIES)
         return get_response(request)

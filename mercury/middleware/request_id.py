@@ -16,7 +16,8 @@ def set_request_id(get_response: GetResponse) -> GetResponse:
     """Give each request an id, the client's own if it sent a sane one: in its answer, in its errors, in each log line."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        sent = request.headers.get("X-Request-ID", "")
+        # META: for `request.headers`, Django copies all headers under other names.
+        sent = request.META.get("HTTP_X_REQUEST_ID", "")
         found = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         request.request_id = found  # type: ignore[attr-defined]
         structlog.contextvars.clear_contextvars()

@@ -1,10 +1,11 @@
-"""Sessions, log-ins and messages are for people: a request of the API that signs in with a key passes them by.
+"""Sessions, log-ins, their lockouts and messages are for people: a request of the API that signs in with a key passes them by.
 
 They cost such a request a twentieth of its time and give it nothing; it must not have a session at all.
 """
 
 from typing import Any
 
+from axes.middleware import AxesMiddleware
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -28,6 +29,10 @@ class BrowserSessionMiddleware(_PassedByKeys, SessionMiddleware):
 
 class BrowserAuthenticationMiddleware(_PassedByKeys, AuthenticationMiddleware):
     """Django's `request.user`."""
+
+
+class BrowserLockoutMiddleware(_PassedByKeys, AxesMiddleware):  # type: ignore[misc]
+    """The answer to a log-in that is locked out."""
 
 
 class BrowserMessageMiddleware(_PassedByKeys, MessageMiddleware):

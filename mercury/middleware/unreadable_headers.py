@@ -13,7 +13,7 @@ from django.utils.http import parse_header_parameters
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
-_WITH_PARAMETERS = ("Content-Disposition",)
+_WITH_PARAMETERS = {"HTTP_CONTENT_DISPOSITION": "Content-Disposition"}  # by their names in META
 _FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 _UTF_8 = frozenset({"", "utf-8", "utf8", "us-ascii"})
 _NAMELESS = "file"
@@ -85,7 +85,8 @@ def refuse_unreadable_headers(get_response: GetResponse) -> GetResponse:
     """Answer 400 to headers whose parameters cannot be read, and to forms that are not in UTF-8."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        unreadable = [name for name in _WITH_PARAMETERS if not _is_readable(request.headers.get(name, ""))]
+        meta = request.META
+        unreadable = [name for key, name in _WITH_PARAMETERS.items() if key in meta and not _is_readable(meta[key])]
         if getattr(request, "is_type_unreadable", False):
             unreadable.append("Content-Type")
         if unreadable:

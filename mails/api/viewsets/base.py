@@ -33,6 +33,12 @@ def get_key(request: Request) -> ApiKey | None:
     return request.auth if isinstance(request.auth, ApiKey) else None
 
 
+def read_idempotency_key(request: Request) -> str | None:
+    """Return the Idempotency-Key of the request, as it was sent; None without one."""
+    key: str | None = request.META.get("HTTP_IDEMPOTENCY_KEY")
+    return key
+
+
 def get_owner(request: Request) -> Owner:
     """Return whom the files of this request belong to."""
     key = get_key(request)

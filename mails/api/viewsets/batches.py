@@ -15,7 +15,7 @@ from mails.access.key_limits import LimitStatus
 from mails.api.parsers import BatchParser
 from mails.api.serializers.batches import BatchResultsSerializer, BatchSerializer, SubmissionInBatchSerializer
 from mails.api.serializers.mails import KEY_PARAMETER
-from mails.api.viewsets.base import OwnMailsViewSet, get_key
+from mails.api.viewsets.base import OwnMailsViewSet, get_key, read_idempotency_key
 from mails.intake import idempotency
 from mails.intake.accept import accept
 from mails.intake.client import Client
@@ -120,7 +120,7 @@ def _build_invalid(errors: Sequence[FieldError]) -> Problem:
 
 def _read_whole_key(request: Request) -> str | None:
     """Return the Idempotency-Key of the request. Raises Problem if it is not one, or leaves no room for a number."""
-    key: str | None = request.headers.get(IDEMPOTENCY_KEY)
+    key = read_idempotency_key(request)
     if key is None:
         return None
     problem = idempotency.explain_invalid(key)

@@ -32,7 +32,7 @@ from mails.api.serializers.mails import (
     build_mail_api_url,
 )
 from mails.api.stored_messages import ShownMessage, read_messages
-from mails.api.viewsets.base import find_mail, format_recorder, get_key
+from mails.api.viewsets.base import find_mail, format_recorder, get_key, read_idempotency_key
 from mails.api.viewsets.batches import BatchActions
 from mails.files import storage
 from mails.intake import copies
@@ -131,7 +131,7 @@ class MailViewSet(BatchActions):
         After the 202 it is stored and cannot be lost. As JSON, or with its files as a form (`multipart/form-data`): the part
         `mail` is the JSON, or each field is a part; files are `attachments`, or `inline` and shown under their names. The same Idempotency-Key gets the same answer for 24 hours.
         """
-        submission = Submission(fields=_get_body(request), idempotency_key=request.headers.get(IDEMPOTENCY_KEY))
+        submission = Submission(fields=_get_body(request), idempotency_key=read_idempotency_key(request))
         return self._answer_stored(request, _submit(request, submission))
 
     @extend_schema(
@@ -164,7 +164,7 @@ class MailViewSet(BatchActions):
                 mail,
                 recipients=serializer.given_recipients,
                 by=format_recorder(request),
-                key=request.headers.get(IDEMPOTENCY_KEY),
+                key=read_idempotency_key(request),
             )
         except copies.NotCopyable as refused:
             raise Problem(409, "not_copyable", str(refused)) from None
