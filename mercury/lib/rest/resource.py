@@ -4,12 +4,11 @@ import difflib
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from django.http import HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import get_conditional_response
-from django.utils.decorators import method_decorator
 from django.views.decorators.http import conditional_page
 from rest_framework.metadata import SimpleMetadata
 from rest_framework.request import Request
@@ -77,7 +76,6 @@ def read_summary(view: type, action: str) -> tuple[str, str]:
     return first.rstrip("."), " ".join(rest.split())
 
 
-@method_decorator(conditional_page, name="dispatch")
 class ResourceViewSet(ApiViewSet):
     """A view set whose answers are private, have an ETag, are revalidated, and state the rest of the key's rate limit."""
 
@@ -85,6 +83,11 @@ class ResourceViewSet(ApiViewSet):
     filter_fields: ClassVar[FilterFields]
     ordering: ClassVar[str]  # a unique column: the list's own order
     is_intake = False  # True: the request submits an email, and is counted as one if the rate limit refuses it
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer; 304 to the GET of a client that has the answer already."""
+        answer: Callable[..., HttpResponseBase] = super().dispatch
+        return (conditional_page(answer) if request.method == "GET" else answer)(request, *args, **kwargs)
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return a page of URLs, or with `expand` of whole objects."""
