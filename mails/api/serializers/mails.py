@@ -6,10 +6,11 @@ declaration gives its type, its bounds and its words to the API's description an
 
 import uuid
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
@@ -53,24 +54,6 @@ class AcceptedMailSerializer(serializers.Serializer[Mail]):
     delivery_guarantee = serializers.ChoiceField(
         choices=DeliveryGuarantee.values, help_text="What follows an attempt with an unknown outcome."
     )
-
-    def to_representation(self, instance: Mail) -> dict[str, Any]:
-        """Return the email with the `content` of the context."""
-        url = build_mail_api_url(self.context["request"], instance.pk)
-        return {
-            "id": str(instance.pk),
-            "url": url,
-            "events": f"{url}/events/",
-            "sender": instance.sender,
-            "recipient": instance.recipient,
-            "recipients": instance.recipient,
-            "subject": instance.subject,
-            "content": self.context["content"],
-            "created": format_time(instance.created_at),
-            "created_at": to_nanoseconds(instance.created_at),
-            "queue": instance.queue,
-            "delivery_guarantee": instance.delivery_guarantee,
-        }
 
 
 class MailStateSerializer(serializers.Serializer[Mail]):
@@ -199,13 +182,13 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
         """Return the email with what the context has of it: its message as `shown`, `obstacles`, and `is_own`."""
         obstacles: Obstacles = self.context["obstacles"]
         shown: ShownMessage = self.context["shown"]
-        context = {**self.context, "content": None if shown.is_cut else shown.message.text}
+        content = None if shown.is_cut else shown.message.text
         return {
-            **AcceptedMailSerializer(context=context).to_representation(instance),
-            **MailStateSerializer(context=context).to_representation(instance),
+            **represent_accepted(instance, self.context["request"], content=content),
+            **MailStateSerializer(context=self.context).to_representation(instance),
             "copy_of": str(instance.copy_of) if instance.copy_of else None,
             "content_omitted": shown.is_cut,
-            **_represent_message(shown.message, is_cut=shown.is_cut, with_blind=context["is_own"]),
+            **_represent_message(shown.message, is_cut=shown.is_cut, with_blind=self.context["is_own"]),
             "files": [
                 *(_represent_file(file, self.context["request"]) for file in shown.files),
                 *(_represent_linked(link, len(shown.files), self.context) for link in shown.links),
@@ -223,7 +206,7 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
                     "reason": recipient.reason,
                 }
                 for recipient in instance.recipients.all()
-                if context["is_own"] or recipient.kind != RecipientKind.BCC
+                if self.context["is_own"] or recipient.kind != RecipientKind.BCC
             ],
         }
 
@@ -239,9 +222,35 @@ class ManagedMailSerializer(MailSerializer):
         return fields
 
 
+def represent_accepted(mail: Mail, request: Request, *, content: str | None) -> dict[str, Any]:
+    """Return an email as `AcceptedMailSerializer` declares it."""
+    mail_id = str(mail.id)
+    url = build_mail_api_url(request, mail_id)
+    return {
+        "id": mail_id,
+        "url": url,
+        "events": f"{url}/events/",
+        "sender": mail.sender,
+        "recipient": mail.recipient,
+        "recipients": mail.recipient,
+        "subject": mail.subject,
+        "content": content,
+        "created": format_time(mail.created_at),
+        "created_at": to_nanoseconds(mail.created_at),
+        "queue": mail.queue,
+        "delivery_guarantee": mail.delivery_guarantee,
+    }
+
+
 def build_mail_api_url(request: Request | HttpRequest, mail_id: uuid.UUID | str) -> str:
     """Return the absolute URL of an email, on the host that was asked."""
-    return request.build_absolute_uri(reverse("api-mail-detail", kwargs={"mail_id": str(mail_id)}))
+    return f"{request.scheme}://{request.get_host()}{_find_path(get_script_prefix())}{mail_id}"
+
+
+@lru_cache(maxsize=8)  # Django searches its patterns for each URL
+def _find_path(prefix: str) -> str:
+    """Return the path of the API's emails, where Mercury is served below `prefix`."""
+    return reverse("api-mail-list")
 
 
 def _represent_file(file: MailFile, request: Request) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from django.contrib.auth.models import User
-from django.urls import reverse
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -14,7 +13,7 @@ from mails.access import throttles
 from mails.access.key_limits import LimitStatus
 from mails.api.parsers import BatchParser
 from mails.api.serializers.batches import BatchResultsSerializer, BatchSerializer, SubmissionInBatchSerializer
-from mails.api.serializers.mails import KEY_PARAMETER
+from mails.api.serializers.mails import KEY_PARAMETER, build_mail_api_url
 from mails.api.viewsets.base import OwnMailsViewSet, get_key, read_idempotency_key
 from mails.intake import idempotency
 from mails.intake.accept import accept
@@ -156,9 +155,7 @@ def _find_limits(receipts: Sequence[Receipt]) -> Sequence[LimitStatus]:
 
 
 def _respond(request: Request, receipts: Sequence[Receipt], steps: tuple[str, ...]) -> Response:
-    base = request.build_absolute_uri(
-        reverse("api-mail-list")
-    )  # `build_mail_api_url` costs as much as to judge an email
+    base = build_mail_api_url(request, "")
     results = [_build_result(receipt, base, (*steps, str(number))) for number, receipt in enumerate(receipts)]
     statuses = [result["status"] for result in results]
     accepted = statuses.count(202)

@@ -30,6 +30,7 @@ from mails.api.serializers.mails import (
     MailStateSerializer,
     ManagedMailSerializer,
     build_mail_api_url,
+    represent_accepted,
 )
 from mails.api.stored_messages import ShownMessage, read_messages
 from mails.api.viewsets.base import find_mail, format_recorder, get_key, read_idempotency_key
@@ -176,9 +177,7 @@ class MailViewSet(BatchActions):
         return visible if get_key(self.request) is not None else visible.filter(user=self.request.user.pk)
 
     def _answer_stored(self, request: Request, stored: Stored) -> Response:
-        body = AcceptedMailSerializer(context={"request": request, "content": stored.text}).to_representation(
-            stored.mail
-        )
+        body = represent_accepted(stored.mail, request, content=stored.text)
         headers = {"Location": body["url"], "MailId": body["id"]}
         if stored.replayed:
             headers["Idempotency-Replayed"] = "true"
