@@ -5,6 +5,7 @@ Rows come in as JSON parameters (`mercury.lib.database.recordset`), named `r`, s
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -15,6 +16,7 @@ from mails.models import Attempt, Content, DownloadLink, Event, IdempotencyKey, 
 from mails.states import DUPLICATE, AttemptState, Status
 from mercury.lib.database import recordset
 from mercury.lib.database.recordset import list_columns
+from mercury.lib.database.vendor import get_vendor
 
 Columns = Mapping[str, str]
 Rows = Sequence[Sequence[Any]]  # values in the order of the columns
@@ -260,9 +262,14 @@ def close_attempts(rows: Rows) -> Iterator[Statement]:
 def insert_rows(model: type[models.Model], columns: Columns, rows: Rows) -> Iterator[Statement]:
     """Yield the statement that inserts these rows."""
     if rows:
-        table, picked = model._meta.db_table, ", ".join(f"r.{name}" for name in columns)
         source, parameters = recordset.build("r", columns, rows)
-        yield f"INSERT INTO {table} ({', '.join(columns)}) SELECT {picked} FROM {source}", parameters  # noqa: S608
+        yield f"{_begin_insert(model._meta.db_table, tuple(columns))} FROM {source}", parameters
+
+
+@lru_cache(maxsize=64)  # of tables and the columns that are written to them together
+def _begin_insert(table: str, columns: tuple[str, ...]) -> str:
+    picked = ", ".join(f"r.{name}" for name in columns)
+    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT {picked}"
 
 
 def update_rows(model: type[models.Model], columns: Columns, rows: Rows) -> Iterator[Statement]:
@@ -279,7 +286,7 @@ def execute(*statements: Iterable[Statement]) -> None:
     if not listed:
         return
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
+        if get_vendor() == "postgresql":
             *first, (last, _) = listed
             named = ", ".join(f"s{number} AS ({sql})" for number, (sql, _) in enumerate(first))
             cursor.execute(

@@ -36,6 +36,7 @@ from mails.schedule import Schedule
 from mails.states import ENDINGS, IDEMPOTENCY_KEYS_KEPT, AttemptState, Counted, Ending, RecipientState
 from mercury.lib.database import database_clock, recordset
 from mercury.lib.database.recordset import as_time, as_uuid
+from mercury.lib.database.vendor import get_vendor
 from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 
 log = structlog.get_logger(__name__)
@@ -78,7 +79,7 @@ def create(new: Sequence[NewMail], *, refuse: Refuse | None = None) -> set[uuid.
     whose keys are free; those that it refuses use up no key.
     """
     keys = [mail.key for mail in new if mail.key is not None]
-    if not keys and refuse is None and connection.vendor == "postgresql":
+    if not keys and refuse is None and get_vendor() == "postgresql":
         _store(new)  # a statement is a transaction of its own: two round trips less
         return {mail.mail.id for mail in new}
     with transaction.atomic(savepoint=False):

@@ -10,6 +10,7 @@ from operator import itemgetter
 import structlog
 from django.db import connection
 
+from mercury.lib.database.vendor import get_vendor
 from mercury.lib.runtime import process_state
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,7 @@ def now_ns() -> int:
     machine's.
     Between two looks the monotonic clock counts on, so a jump of this machine's clock moves nothing.
     """
-    if connection.vendor == "sqlite":
+    if get_vendor() == "sqlite":
         return time.time_ns()
     clock = process_state.get(_Clock)
     reading = clock.last
@@ -109,7 +110,7 @@ def _look() -> _Reading:
     So the error is half of that time at most (Cristian's algorithm, 1989). A busy process may be given the processor
     for the answer a tenth of a second after it has come.
     """
-    if connection.vendor == "sqlite":
+    if get_vendor() == "sqlite":
         return _Reading(time.time_ns(), time.monotonic_ns())
     looks: list[tuple[int, _Reading]] = []
     with connection.cursor() as cursor:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from django.db import connection, models
+from django.db import models
+
+from mercury.lib.database.vendor import get_vendor
 
 # Column type -> its name in PostgreSQL. SQLite stores what Django stores there: hex UUIDs, times as text, 0 and 1.
 _POSTGRESQL = {
@@ -43,7 +45,7 @@ def _get_kind(field: "models.Field[Any, Any]") -> str:
 
 def source(alias: str, columns: Mapping[str, str]) -> str:
     """Return the FROM item that reads one `%s` parameter, made by `encode`, as rows named `alias` with these columns."""
-    return _write_source(connection.vendor, alias, tuple(columns.items()))
+    return _write_source(get_vendor(), alias, tuple(columns.items()))
 
 
 @functools.lru_cache(maxsize=512)  # there are some hundred sets of columns, and each email's intake names eight
@@ -70,7 +72,7 @@ def build(alias: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]])
     that most rows of it have, before it looks at the ids.
     """
     names = tuple(columns)
-    if connection.vendor != "postgresql" or len(rows) == 1:
+    if get_vendor() != "postgresql" or len(rows) == 1:
         return _build_whole(alias, columns, rows)
     listed = list(zip(*rows, strict=True))
     shared = {

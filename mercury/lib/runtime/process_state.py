@@ -5,7 +5,7 @@ kept in module globals, a child of a fork inherits no thread, lock or connection
 a process does.
 """
 
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from django.apps import apps
 
@@ -16,14 +16,14 @@ class ProcessState:
     """One object of each class, made when it is first asked for."""
 
     def __init__(self) -> None:
-        self._parts: dict[type, object] = {}
+        self._parts: dict[type[Any], Any] = {}
 
     def get(self, part: type[Part]) -> Part:
         """Return the object of this class. Fit for any thread, and for a signal's handler: it takes no lock."""
-        found = self._parts.get(part)
+        found: Part | None = self._parts.get(part)
         if found is None:
             found = self._parts.setdefault(part, part())  # of two threads that make one, both get the same
-        return cast(Part, found)
+        return found
 
 
 def get(part: type[Part]) -> Part:

@@ -10,8 +10,6 @@ from mercury.lib.database import database_clock
 class Database:
     """A database whose answers take some ms, and were given a few ms off the middle of that."""
 
-    vendor = "postgresql"
-
     def __init__(self, *answers):
         self.answers = list(answers)
         self.here = 0  # ns, this process's clock; the database's is an hour ahead
@@ -39,6 +37,7 @@ def database(monkeypatch):
     def answers(*answers):
         database = Database(*answers)
         monkeypatch.setattr(database_clock, "connection", database)
+        monkeypatch.setattr(database_clock, "get_vendor", lambda: "postgresql")
         monkeypatch.setattr(database_clock, "time", SimpleNamespace(monotonic_ns=lambda: database.here))
         return database
 
@@ -126,7 +125,7 @@ def test_what_two_clocks_drift_apart_is_no_jump(database):
 def test_a_jump_of_the_machine_is_noticed_where_its_clock_is_the_database_s(monkeypatch):
     now = SimpleNamespace(here=0, there=10**18)
     clock = SimpleNamespace(monotonic_ns=lambda: now.here, time_ns=lambda: now.there)
-    monkeypatch.setattr(database_clock, "connection", SimpleNamespace(vendor="sqlite"))
+    monkeypatch.setattr(database_clock, "get_vendor", lambda: "sqlite")
     monkeypatch.setattr(database_clock, "time", clock)
     database_clock.look()
     now.there += 3600 * 10**9
