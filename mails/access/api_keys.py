@@ -12,7 +12,8 @@ import string
 from collections.abc import Iterable
 
 import structlog
-from django.db import Error, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import TextChoices
 from django.utils import timezone
 
@@ -198,23 +199,24 @@ def _load_by_prefix(prefix: str) -> list[ApiKey]:
     again and the query repeated. This replaces Django's own health check, which costs a query per request. The statement
     is written out, and its rows are read, without the ORM, which took longer for that than PostgreSQL for the answer.
     """
-    if connection.in_atomic_block:
-        return _select_by_prefix(prefix)
-    connection.health_check_done = True  # type: ignore[attr-defined]
+    database = connections[DEFAULT_DB_ALIAS]  # this thread's, which Django's `connection` looks for at each use
+    if database.in_atomic_block:
+        return _select_by_prefix(database, prefix)
+    database.health_check_done = True  # type: ignore[attr-defined]
     try:
-        return _select_by_prefix(prefix)
+        return _select_by_prefix(database, prefix)
     except Error as error:
         if not database_errors.is_lost(error):
             raise
-        connection.close()
-        return _select_by_prefix(prefix)
+        database.close()
+        return _select_by_prefix(database, prefix)
 
 
-def _select_by_prefix(prefix: str) -> list[ApiKey]:
-    with connection.cursor() as cursor:
+def _select_by_prefix(database: BaseDatabaseWrapper, prefix: str) -> list[ApiKey]:
+    with database.cursor() as cursor:
         cursor.execute(_SELECT_BY_PREFIX, [prefix, prefix])
         return [
-            ApiKey.from_db(connection.alias, tuple(_COLUMNS), recordset.read_row(_COLUMNS, row))
+            ApiKey.from_db(DEFAULT_DB_ALIAS, tuple(_COLUMNS), recordset.read_row(_COLUMNS, row))
             for row in cursor.fetchall()
         ]
 

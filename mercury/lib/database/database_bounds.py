@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -195,8 +195,6 @@ class Waits:
 waits = Waits()
 
 
-@contextmanager
-def limit_work(bounds: Bounds) -> Iterator[None]:
+def limit_work(bounds: Bounds) -> AbstractContextManager[None]:
     """Bound what this thread asks the database inside."""
-    with waits.limit(bounds):
-        yield
+    return waits.limit(bounds)

@@ -8,8 +8,7 @@ others. Options at the start of a session, which pgbouncer refuses, would do nei
 import math
 import re
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +17,7 @@ from django.db import OperationalError
 from django.db.backends.postgresql import base
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
-from mercury.lib.database.database_bounds import Bounds, DatabaseWait, waits
+from mercury.lib.database.database_bounds import Bounds, waits
 
 LEAST_TO_CONNECT = 1.0  # seconds
 LAST_WORD = 0.5  # seconds for COMMIT and ROLLBACK, also where a request has no time left
@@ -47,12 +46,12 @@ class Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
 
     def execute(self, query: Any, parameters: Any = None) -> None:
         """Execute one statement within the bounds of what this thread does."""
-        with _limit_statement(self.connection):
+        with _LimitedStatement(self.connection):
             super().execute(self._add_bounds(query), parameters)
 
     def executemany(self, query: Any, parameters: Any) -> None:
         """Execute one statement for each of the parameters; a bound is one for all of them."""
-        with _limit_statement(self.connection):
+        with _LimitedStatement(self.connection):
             super().executemany(self._add_bounds(query), parameters)
 
     def _add_bounds(self, query: Any) -> Any:
@@ -91,27 +90,31 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _commit(self) -> None:
         if self.connection is not None:
-            with self.wrap_database_errors, _limit_statement(self.connection, least=LAST_WORD):
+            with self.wrap_database_errors, _LimitedStatement(self.connection, least=LAST_WORD):
                 super()._commit()  # type: ignore[misc]
 
     def _rollback(self) -> None:
         if self.connection is not None:
-            with self.wrap_database_errors, _limit_statement(self.connection, least=LAST_WORD):
+            with self.wrap_database_errors, _LimitedStatement(self.connection, least=LAST_WORD):
                 super()._rollback()  # type: ignore[misc]
 
 
-@contextmanager
-def _limit_statement(connection: Any, *, least: float = 0.0) -> Iterator[None]:
+class _LimitedStatement:
     """Around the wait for an answer; an error of a wait whose time was over says so."""
-    wait: DatabaseWait = waits.begin(_close_if_broken(connection), least=least)
-    try:
-        yield
-    except Exception as error:
-        if wait.ended:
-            raise psycopg2.OperationalError(wait.ended) from error
-        raise
-    finally:
-        waits.finish(wait)
+
+    __slots__ = ("_connection", "_least", "_wait")
+
+    def __init__(self, connection: Any, *, least: float = 0.0) -> None:
+        self._connection = connection
+        self._least = least
+
+    def __enter__(self) -> None:
+        self._wait = waits.begin(_close_if_broken(self._connection), least=self._least)
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        waits.finish(self._wait)
+        if isinstance(error, Exception) and self._wait.ended:
+            raise psycopg2.OperationalError(self._wait.ended) from error
 
 
 def _close_if_broken(connection: Any) -> Callable[[], None]:
