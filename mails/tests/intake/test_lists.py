@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
+from mails import configuration
 from mails.access import api_keys
 from mails.dispatch import wake
 from mails.intake.accept import accept
@@ -25,6 +26,7 @@ from mails.lifecycle import writer
 from mails.maintenance import old_rows
 from mails.models import ApiKey, Content, Event, IdempotencyKey, Mail, Recipient
 from mails.states import Source, Status
+from mails.suppression import check
 from mails.tests.builders import API, COMMAND, HELLO, HERA, IRIS, ZEUS, event_names, submit
 from mercury.lib.database import database_clock
 
@@ -162,6 +164,8 @@ STATEMENTS = {
 @pytest.mark.parametrize("number", [1, 100])
 def test_a_thousand_emails_need_as_many_statements_as_one(number, monkeypatch):
     monkeypatch.setattr(database_clock, "REFRESH", 60.0)
+    monkeypatch.setattr(configuration, "FRESH", 60.0)
+    monkeypatch.setattr(check, "LOOK_EVERY", 60.0)
     client = any_sender()
     subjects = [{"subject": str(position)} for position in range(number)]
     with_keys = [{"key": f"k{position}", **subject} for position, subject in enumerate(subjects)]

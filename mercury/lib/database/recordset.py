@@ -11,6 +11,8 @@ from django.db import models
 
 from mercury.lib.database.vendor import get_vendor
 
+SHARED_FROM = 16  # rows; with fewer, the join with what they share costs PostgreSQL more than to parse it again
+
 # Column type -> its name in PostgreSQL. SQLite stores what Django stores there: hex UUIDs, times as text, 0 and 1.
 _POSTGRESQL = {
     "uuid": "uuid",
@@ -67,12 +69,12 @@ class Recordset(NamedTuple):
 def build(alias: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> Recordset:
     """Return these rows, whose values are in the order of the columns.
 
-    On PostgreSQL, what all rows share is sent and parsed once: of the columns of 64 emails that are claimed together,
-    four in five are the same. `OFFSET 0` keeps the planner from joining a table with the shared values alone, by a state
+    On PostgreSQL, what all of SHARED_FROM rows or more share is sent and parsed once: of the columns of 64 emails that are
+    claimed together, four in five are the same. `OFFSET 0` keeps the planner from joining a table with the shared values alone, by a state
     that most rows of it have, before it looks at the ids.
     """
     names = tuple(columns)
-    if get_vendor() != "postgresql" or len(rows) == 1:
+    if get_vendor() != "postgresql" or len(rows) < SHARED_FROM:
         return _build_whole(alias, columns, rows)
     listed = list(zip(*rows, strict=True))
     shared = {

@@ -10,7 +10,7 @@ from mercury.lib.database import recordset
 pytestmark = pytest.mark.django_db
 
 COLUMNS = {"id": "uuid", "number": "int", "text": "text", "missing": "text", "names": "json"}
-IDS = [uuid.uuid4() for _ in range(3)]
+IDS = [uuid.uuid4() for _ in range(recordset.SHARED_FROM)]
 
 
 def read(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
@@ -24,8 +24,9 @@ def read(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
     "rows",
     [
         pytest.param([(IDS[0], 1, "Hera", None, ["a"])], id="one row"),
+        pytest.param([(pk, 1, "Hera's %s", None, ["a"]) for pk in IDS[:3]], id="a few"),
         pytest.param([(pk, 1, "Hera's %s", None, ["a"]) for pk in IDS], id="all but the first column shared"),
-        pytest.param([(IDS[0], 1, "Hera", None, [])] * 2, id="equal rows"),
+        pytest.param([(IDS[0], 1, "Hera", None, [])] * recordset.SHARED_FROM, id="equal rows"),
         pytest.param([(pk, n, str(n), None, [n]) for n, pk in enumerate(IDS)], id="one column shared"),
         pytest.param([(pk, n, str(n), str(n), [n]) for n, pk in enumerate(IDS)], id="nothing shared"),
     ],
