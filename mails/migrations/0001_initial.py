@@ -70,6 +70,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "API key",
                 "ordering": ("name", "id"),
+                "indexes": [models.Index(fields=["old_prefix"], name="api_key_by_old_prefix")],
             },
         ),
         migrations.CreateModel(

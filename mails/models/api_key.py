@@ -40,6 +40,7 @@ class ApiKey(models.Model):
     class Meta:
         verbose_name = "API key"
         ordering = ("name", "id")
+        indexes = [models.Index(fields=["old_prefix"], name="api_key_by_old_prefix")]  # each request looks for both
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"

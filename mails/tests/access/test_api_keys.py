@@ -115,6 +115,20 @@ def test_a_rate_is_kept_as_it_is_shown(text, kept):
     assert (key.rate, api_keys.find(found).rate) == (kept, kept)
 
 
+def test_a_key_is_found_by_its_indexes_however_many_there_are():
+    explain = "EXPLAIN"
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            explain = "EXPLAIN QUERY PLAN"
+        else:
+            cursor.execute("SET LOCAL enable_seqscan = off")  # that of a table of one page
+        cursor.execute(f"{explain} {api_keys._SELECT_BY_PREFIX}", ["hera", "hera"])
+        plan = str(cursor.fetchall())
+
+    assert "api_key_by_old_prefix" in plan
+    assert "apikey_prefix" in plan or "sqlite_autoindex" in plan
+
+
 def test_finding_a_key_is_one_query_and_its_use_is_noted_once_a_minute(django_assert_num_queries):
     _, text = zeus()
 
