@@ -37,6 +37,8 @@ class Quarantine:
 
     def note_ended(self, mail_ids: Iterable[uuid.UUID]) -> None:
         """Note that the calls of these emails came back, quarantined or not."""
+        if not self._in_flight:
+            return
         cleared = self._in_flight.intersection(mail_ids)
         self._in_flight -= cleared
         self._cleared += len(cleared)

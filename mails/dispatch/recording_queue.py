@@ -97,7 +97,8 @@ class RecordingQueue:
                 group = rest
                 continue
             unwritten = {result.call.mail.id for result in recorded.unwritten}
-            self._on_recorded([result for result in group if result.call.mail.id not in unwritten], recorded)
+            written = [result for result in group if result.call.mail.id not in unwritten] if unwritten else group
+            self._on_recorded(written, recorded)
             group = list(recorded.unwritten)
             if group:
                 await asyncio.sleep(PAUSE)

@@ -53,18 +53,19 @@ def build_message(
     idempotency key, as `Attempt` has it.
     """
     message = add_links(message)
-    called = message.recipients
-    if recipients is not None and len(recipients) < len(called):
-        called = tuple(recipient for recipient in called if recipient.address in recipients)
+    shown = called = _group_shown(message.recipients)
+    if recipients is not None and len(recipients) < len(message.recipients):
+        called = _group_shown(recipient for recipient in message.recipients if recipient.address in recipients)
+    id_text = str(mail_id)
     built = OutgoingEmail(
-        shown_to=_list_shown(message.recipients, RecipientKind.TO),
-        shown_cc=_list_shown(message.recipients, RecipientKind.CC),
+        shown_to=shown[RecipientKind.TO],
+        shown_cc=shown[RecipientKind.CC],
         subject=message.subject,
         body=message.text,
         from_email=message.sender,
-        to=_list_shown(called, RecipientKind.TO),
-        cc=_list_shown(called, RecipientKind.CC),
-        bcc=_list_shown(called, RecipientKind.BCC),
+        to=called[RecipientKind.TO],
+        cc=called[RecipientKind.CC],
+        bcc=called[RecipientKind.BCC],
         reply_to=[mailbox.shown for mailbox in message.reply_to],
         headers=_merge_headers(
             message.headers,
@@ -72,7 +73,7 @@ def build_message(
             {
                 "Date": _format_date(int(accepted_at.timestamp())),
                 "Message-ID": make_message_id(mail_id, message.sender),
-                "X-Mercury-ID": str(mail_id),
+                "X-Mercury-ID": id_text,
             },
         ),
     )
@@ -83,7 +84,7 @@ def build_message(
     if key_scope:
         setattr(built, idempotency.ATTRIBUTE, f"{mail_id} {key_scope}")
     # anymail's own attributes: providers return the metadata with their reports.
-    vars(built).update(tags=list(message.tags), metadata={**message.metadata, "mercury_id": str(mail_id)})
+    vars(built).update(tags=list(message.tags), metadata={**message.metadata, "mercury_id": id_text})
     return built
 
 
@@ -101,8 +102,11 @@ def _format_date(seconds: int) -> str:
     return format_datetime(dt.datetime.fromtimestamp(seconds, dt.UTC))
 
 
-def _list_shown(recipients: Iterable[MessageRecipient], kind: RecipientKind) -> list[str]:
-    return [recipient.shown for recipient in recipients if recipient.kind == kind]
+def _group_shown(recipients: Iterable[MessageRecipient]) -> dict[RecipientKind, list[str]]:
+    grouped: dict[RecipientKind, list[str]] = {RecipientKind.TO: [], RecipientKind.CC: [], RecipientKind.BCC: []}
+    for recipient in recipients:
+        grouped[recipient.kind].append(recipient.shown)
+    return grouped
 
 
 def _set_html(built: OutgoingEmail, message: Message) -> None:

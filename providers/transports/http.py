@@ -67,16 +67,18 @@ class HttpChannel:
             return ends_at - time.monotonic()
 
         async def send(addresses: Sequence[str]) -> tuple[Outcome, RejectedRecipients]:
-            part = message if message.to and addresses == recipients else mime.narrow(message, addresses)
-            return await self._send_once(part, time_left)
+            if message.to and addresses == recipients:
+                return await self._send_once(message, recipients, time_left)
+            part = mime.narrow(message, addresses)
+            return await self._send_once(part, mime.list_addresses(part.recipients()), time_left)
 
         recipients, blind = mime.list_addresses(message.recipients()), mime.list_addresses(message.bcc)
         return await send_to_all(recipients, send, time_left=time_left, most=self._most_recipients, blind=blind)
 
     async def _send_once(
-        self, message: EmailMessage, time_left: Callable[[], float]
+        self, message: EmailMessage, recipients: Sequence[str], time_left: Callable[[], float]
     ) -> tuple[Outcome, RejectedRecipients]:
-        """Call the provider once; return the outcome and the recipients that the answer rejects."""
+        """Call the provider once; return the outcome and those of the message's recipients that the answer rejects."""
         try:
             request = await self._builder.build(self._api.build_request, message)
         except (ValueError, TypeError) as error:
@@ -102,7 +104,7 @@ class HttpChannel:
         outcome = self._judge(answer)
         match outcome:
             case Accepted() | Refused(failure_class=FailureClass.MESSAGE):
-                return outcome, self._find_rejected(answer, mime.list_addresses(message.recipients()))
+                return outcome, self._find_rejected(answer, recipients)
         return outcome, NONE_REJECTED
 
     def _find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
@@ -174,8 +176,9 @@ def _read_wait_header(answer: HttpAnswer, own: str) -> str | None:
 
 def _decompress(answer: HttpAnswer) -> None:
     """Undo a Content-Encoding that we did not request, up to the same limit."""
-    encoding = answer.headers.get("Content-Encoding", "identity").lower()
-    if encoding == "identity" or not answer.content:  # some proxies name one for an empty body
+    if not answer.content:  # some proxies name an encoding for an empty body
+        return
+    if answer.headers.get("Content-Encoding", "identity").lower() == "identity":
         return
     unpacker = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
     try:
