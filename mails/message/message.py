@@ -69,7 +69,9 @@ def _declare(load: Callable[..., Any], feature: Feature | None) -> Any:
 
     `feature`: what an account must be able to carry; None: it becomes a part of the bodies.
     """
-    return field(default_factory=load, metadata={"load": load, "feature": feature})
+    metadata = {"load": load, "feature": feature}
+    empty = load()  # one for all messages, unless somebody could change it
+    return field(default_factory=dict, metadata=metadata) if empty == {} else field(default=empty, metadata=metadata)
 
 
 def _load_attachments(stored: Any = ()) -> tuple[AttachmentReference, ...]:
@@ -110,10 +112,11 @@ class Message:
     @classmethod
     def from_stored(cls, *, other_fields: Mapping[str, Any] | None, **columns: Any) -> Self:
         """Return the message that was stored. Raises ValueError for a field that this version of Mercury does not know."""
-        others = other_fields or {}
-        if unknown := others.keys() - _LOADERS.keys():
+        if not other_fields:
+            return cls(**columns)
+        if unknown := other_fields.keys() - _LOADERS.keys():
             raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
-        return cls(**columns, **{name: _LOADERS[name](value) for name, value in others.items()})
+        return cls(**columns, **{name: _LOADERS[name](value) for name, value in other_fields.items()})
 
     @property
     def other_fields(self) -> dict[str, Any] | None:
