@@ -136,14 +136,14 @@ def _redeliver_range(out: Output, webhook: Webhook, options: dict[str, Any]) -> 
         raise CommandError("--since must be before --until.", returncode=ExitCode.USAGE_ERROR)
     period = Period(since=since, until=until, only_failed=not options["all"])
     count = redelivery.count_period(webhook, period, most_events=None)
-    events = f"{_format_events(count)}{'' if options['all'] else ' whose delivery was given up'}"
+    which = "" if options["all"] else " whose delivery was given up"
     when = f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
+    what = f"{_format_events(count)}{which} of {when} to {webhook.url} again"
     if options["dry_run"] or not count:
-        would = f"Would deliver {events} of {when} to {webhook.url} again."
-        out.say(would if count else f"Nothing to do: there are {events} of {when}.")
+        out.say(f"Would deliver {what}." if count else f"Nothing to do: there is no event{which} of {when}.")
         out.write_document({"id": str(webhook.pk), "redelivered": 0, "events": count})
         return None
-    if not out.ask(f"Deliver {events} of {when} to {webhook.url} again?"):
+    if not out.ask(f"Deliver {what}?"):
         return ExitCode.FAILED
     count = redelivery.redeliver_period(webhook, period, by=Actor.COMMAND, most_events=None)
     out.say(f"{_format_events(count)} will be delivered again.")

@@ -76,6 +76,6 @@ def test_events_are_delivered_again(key: ApiKey) -> None:
         status="delivered", next_attempt_at=None, finished_at=failed.created_at
     )
     assert run("webhooks", "redeliver", name, "--delivery", str(failed.pk), "--json").document["redelivered"] == 1
-    assert "0 events" in run("webhooks", "redeliver", name, "--since", "1h", "--yes").out
+    assert "Nothing to do" in run("webhooks", "redeliver", name, "--since", "1h", "--yes").out
     assert run("webhooks", "redeliver", name, "--since", "1h", "--all", "--yes", "--json").document["redelivered"] > 1
     assert len(run("webhooks", "deliveries", name, "--mail", str(mail.pk), "--status", "waiting", "--json").lines) > 1
