@@ -44,7 +44,7 @@ class Scope(TextChoices):
 
     MAILS_SEND = "mails:send", "Send emails"
     MAILS_READ = "mails:read", "Read its own emails and their events"
-    MAILS_MANAGE = "mails:manage", "Cancel, hold, release, reprocess and resolve its own emails"
+    MAILS_MANAGE = "mails:manage", "Cancel, hold, release, reprocess, reschedule and resolve its own emails"
     EVENTS_WRITE = "events:write", "Append custom events"
     EVENTS_SYSTEM = "events:system", "Append system events"
     PROVIDERS_READ = "providers:read", "Read provider accounts"

@@ -66,6 +66,13 @@ def test_each_stream_is_shown_with_its_target_and_without_its_secret(browser, ka
     assert "zeus" not in page
 
 
+@pytest.mark.parametrize("path", [PAGE, f"{PAGE}events/kafka/"])
+def test_large_numbers_are_grouped_as_on_other_pages(browser, kafka, path):
+    EventSink.objects.update(published=1_234_567)
+
+    assert "1,234,567" in browser.get(path).text
+
+
 def test_a_stream_that_fails_is_the_first_thing_on_the_page(browser, kafka):
     EventSink.objects.update(last_error="no broker answers", failing_since=database_clock.now())
 
