@@ -15,6 +15,7 @@ from mails.states import AttemptState, Counted
 from mails.tests.builders import a_mail, dispatch
 from mails.tests.people import browser_of, hermes
 from mercury.console import account_page
+from mercury.lib.database import database_clock
 from providers.health.breaker import BreakerSnapshot
 from providers.models import Breaker
 
@@ -66,6 +67,22 @@ def test_an_account_without_calls_says_so_in_words(operator, olympus):
     assert "No request was accepted in the last 24 hours." in page
     assert "no request was accepted" in page
     assert "<svg class=" not in page.split('id="last-calls-title"')[1].split("history-title")[0]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "failure_class", "is_refusing"), [(0, "account", True), (1, "account", False), (0, "message", False)]
+)
+def test_an_account_that_refuses_everything_because_of_itself_says_so_first(
+    operator, olympus, accepted, failure_class, is_refusing
+):
+    now = database_clock.now()
+    count("refused", failure_class=failure_class, times=48, at=now)
+    count("accepted", times=accepted, at=now)
+
+    page = page_of(operator, olympus)
+
+    assert ("It refused 48 requests in the last 5 minutes and accepted none" in page) == is_refusing
+    assert ("<strong>Accepting email</strong>" in page) != is_refusing
 
 
 def test_six_facts_tell_of_the_last_day(olympus, hades):

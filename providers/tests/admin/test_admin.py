@@ -149,7 +149,7 @@ def test_the_page_of_a_forced_breaker_says_so_once(operator, olympus):
 
     page = operator.get(f"{ACCOUNTS}{olympus.pk}/change/").text
 
-    assert "<strong>Not accepting mail.</strong> Breaker forced open." in page
+    assert "<strong>Not accepting email.</strong> Breaker forced open." in page
 
 
 @pytest.mark.parametrize(
