@@ -15,7 +15,7 @@ from mails.models import FileContent
 from mails.states import NEVER_CALLED
 from mercury.lib.database import recordset
 from mercury.lib.database.database_errors import classify, is_temporary
-from mercury.lib.database.recordset import as_json, as_uuid
+from mercury.lib.database.recordset import as_json
 from providers.outcomes import Cause, NotAttempted
 
 log = structlog.get_logger(__name__)
@@ -38,11 +38,11 @@ def load_messages(calls: Sequence[Call]) -> tuple[list[Call], list[Result]]:
     return _find_files(*_build_messages(calls, rows))
 
 
-def _build_messages(calls: Sequence[Call], rows: Mapping[uuid.UUID, _Row]) -> tuple[list[Call], list[Result]]:
+def _build_messages(calls: Sequence[Call], rows: Mapping[int, _Row]) -> tuple[list[Call], list[Result]]:
     loaded, not_made = [], []
-    for call in calls:
+    for number, call in enumerate(calls):
         try:
-            loaded.append(call._replace(message=_build_message(call.mail, rows[call.mail.id])))
+            loaded.append(call._replace(message=_build_message(call.mail, rows[number])))
         except Exception:  # an email that we fail at must not end the calls of the others
             log.exception("message_not_loaded", mail=str(call.mail.id))
             not_made.append(_give_up(call))
@@ -86,24 +86,25 @@ def _give_up(call: Call) -> Result:
     return Result(call=call, outcome=outcome, latency=0.0)
 
 
-def _read_contents(mail_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, _Row]:
+def _read_contents(mail_ids: Sequence[uuid.UUID]) -> dict[int, _Row]:
+    """Return the contents of these emails, by their places among the ids, which are read faster than UUIDs."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT mail.id, mail.subject, content.text, content.html, content.other_fields
-            FROM {recordset.source("r", {"id": "uuid"})}
+            SELECT r.number, mail.subject, content.text, content.html, content.other_fields
+            FROM {recordset.source("r", {"id": "uuid", "number": "int"})}
             JOIN mails_mail AS mail ON mail.id = r.id JOIN mails_content AS content ON content.mail_id = mail.id
             """,  # noqa: S608 (names of our own columns)
-            [recordset.encode({"id": mail_id} for mail_id in mail_ids)],
+            [recordset.encode({"id": mail_id, "number": number} for number, mail_id in enumerate(mail_ids))],
         )
         return {
-            as_uuid(mail_id): {
+            number: {
                 "subject": subject,
                 "text": text,
                 "html": html,
                 "other_fields": other_fields,
             }
-            for mail_id, subject, text, html, other_fields in cursor.fetchall()
+            for number, subject, text, html, other_fields in cursor.fetchall()
         }
 
 

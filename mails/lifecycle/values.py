@@ -74,10 +74,12 @@ def read_state(mail: Mail) -> MailState:
     return parse_state([getattr(mail, name) for name in STATE_COLUMNS])
 
 
+_RELEASED: dict[str, Any] = {"lease": None, "lease_expires_at": None, "worker": "", "next_attempt_at": None}
+
+
 def release_lease(state: MailState, status: Status, **changes: Any) -> MailState:
     """Return the state of an email that no worker has claimed any more. `claims` stay counted until a call is closed."""
-    released = {"lease": None, "lease_expires_at": None, "worker": "", "next_attempt_at": None}
-    return state._replace(status=status, **released | changes)
+    return state._replace(status=status, **_RELEASED | changes)
 
 
 @value

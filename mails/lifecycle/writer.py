@@ -432,7 +432,7 @@ def _count_ending(totals: Counters, after: MailState, mail: _MovedMail, age: flo
 
 
 def _find_last_moment(events: Iterable[EventDraft]) -> int:
-    return max((event.at_ns for event in events), default=0)
+    return max([event.at_ns for event in events], default=0)
 
 
 def _date_events(won: Iterable[tuple[Step, _MovedMail]]) -> Iterator[tuple[uuid.UUID, tuple[EventDraft, ...]]]:
