@@ -98,15 +98,16 @@ class Ranking(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortlist:
-    """The accounts as emails of one route find them at one moment, however busy they are: one serves many emails."""
+    """The accounts as emails of one route find them at one moment, however busy they are: one serves many emails.
+
+    `decisions`: those that `ranking` has led to so far, by the number that was drawn.
+    """
 
     idle: tuple[tuple[Candidate, CallPermission, AccountEvaluation], ...]  # as `evaluate_idle` has them
     ranking: Ranking  # while none of them has reached a limit
     probes: bool
     rule: str  # the name of the routing rule that decides
-    decisions: dict[int, RoutingDecision] = field(
-        default_factory=dict
-    )  # that `ranking` led to so far, by what was drawn
+    decisions: dict[int, RoutingDecision] = field(default_factory=dict)
 
     @classmethod
     def build(

@@ -234,3 +234,19 @@ def test_the_event_names_a_priority_only_where_it_is_not_the_first():
     blob = choose(account("olympus"), account("hades", priority=2)).build_evaluated_blob()
 
     assert [line.get("priority") for line in blob] == [None, 2]
+
+
+def test_emails_share_a_decision_until_an_account_is_full():
+    hades, olympus = account("hades", slots=2), account("olympus")
+    shortlist = Shortlist.build([hades, olympus], NOW)
+    idle, busy = (AccountLoad(now=NOW, in_flight={"hades": calls}, permits={}) for calls in (1, 2))
+
+    shared = shortlist.choose(idle, draw=0.0)
+    assert shared.candidate is hades
+    assert shortlist.choose(idle, draw=0.49) is shared
+    assert shortlist.choose(idle, draw=0.5).candidate is olympus
+
+    alone = shortlist.choose(busy, draw=0.0)
+    assert alone.candidate is olympus
+    assert note(alone, "hades") == "recovering, 2 requests at once; all in use"
+    assert shortlist.choose(idle, draw=0.0) is shared
