@@ -14,6 +14,9 @@ class MailsConfig(AppConfig):
     def ready(self) -> None:
         """Limit what Redis can make this process do, whatever it is: server, worker or command."""
         rq_limits.apply()
-        from mails.intake import rules_for_test_sends  # noqa: PLC0415 (it needs the models, which are ready now)
+        # These need the models, which are ready now.
+        from mails.intake import rules_for_test_sends  # noqa: PLC0415
+        from mails.reporting import account_refusals  # noqa: PLC0415
 
         rules_for_test_sends.register_rules()
+        account_refusals.register_count()

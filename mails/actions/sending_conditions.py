@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from mails import pauses
+from mails.actions.wording import join_names
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice
 from mails.models import Mail
 from mails.pauses import ActivePauses
@@ -15,6 +16,7 @@ from providers.accounts import registry
 from providers.accounts.registry import Candidate
 from providers.health.breaker import check_permission
 from providers.routing.policy import AccountPolicy
+from providers.routing.refusing_accounts import load_refusals
 from providers.routing.rules import RoutingConstraint
 
 
@@ -22,12 +24,14 @@ from providers.routing.rules import RoutingConstraint
 class Conditions:
     """Conditions for an email to be sent now: the usable accounts, those available of them, and active pauses.
 
-    `policy`: of the routing rule that it matches, unless a person chose its accounts.
+    `refusing`: the usable accounts that refuse every request. `policy`: of the routing rule that the email matches, unless a
+    person chose its accounts.
     """
 
     healthy: Sequence[Candidate]
     usable: Collection[str]
     pauses: ActivePauses
+    refusing: Collection[str] = ()
     account_choice: AccountChoice = EVERY_ACCOUNT
     policy: AccountPolicy | None = None
 
@@ -43,7 +47,14 @@ class Conditions:
         if policy is not None:
             allowed.intersection_update(policy.accounts)
         healthy = [candidate for candidate in self.healthy if candidate.config.name in allowed]
-        return replace(self, healthy=healthy, usable=allowed, account_choice=account_choice, policy=policy)
+        return replace(
+            self,
+            healthy=healthy,
+            usable=allowed,
+            refusing=allowed.intersection(self.refusing),
+            account_choice=account_choice,
+            policy=policy,
+        )
 
     def restrict_to(self, mail: Mail, policy: AccountPolicy | None) -> "Conditions":
         """Return the conditions of an email that continues, with the accounts that its last reprocess chose."""
@@ -53,7 +64,15 @@ class Conditions:
 
     @property
     def availability(self) -> str:
-        """Which accounts are available: `2 of 3 accounts available`, `no account available`, `hades is available`."""
+        """Which accounts are available: `2 of 3 accounts available`, `no account available`, `hades is available`.
+
+        And which refuse every request: `1 of 2 accounts available, hades refuses every request`.
+        """
+        verb = "refuses" if len(self.refusing) == 1 else "refuse"
+        refusing = f", {join_names(self.refusing)} {verb} every request" if self.refusing else ""
+        return f"{self._count_healthy()}{refusing}"
+
+    def _count_healthy(self) -> str:
         if len(self.account_choice.names) == 1:
             return f"{self.account_choice.via} is {'available' if self.healthy else 'not available'}"
         untried = "untried " if self.account_choice.not_tried else ""
@@ -77,9 +96,14 @@ def load_conditions() -> Conditions:
     """Return the accounts that can take an email now, and the active pauses."""
     usable = [candidate for candidate in registry.load_candidates() if candidate.usable]
     now = database_clock.now()
-    healthy = [candidate for candidate in usable if check_permission(candidate.breaker, now).allowed]
+    refusing = load_refusals(usable, now)
+    healthy = [
+        candidate
+        for candidate in usable
+        if check_permission(candidate.breaker, now).allowed and candidate.config.name not in refusing
+    ]
     names = frozenset(candidate.config.name for candidate in usable)
-    return Conditions(healthy=healthy, usable=names, pauses=pauses.load_active())
+    return Conditions(healthy=healthy, usable=names, pauses=pauses.load_active(), refusing=frozenset(refusing))
 
 
 def find_policies(mail_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, AccountPolicy]:

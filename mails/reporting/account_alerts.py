@@ -73,7 +73,11 @@ def list_ready_accounts(status: SystemStatus) -> list[str]:
 
 def _list_replacements(account: AccountStatus, status: SystemStatus) -> list[str]:
     """Return the ready accounts that accept email in place of this one: not those that refuse every request themselves."""
-    refusing = {other.name for other in status.accounts if other.refuses or _find_refusals(other, status) is not None}
+    refusing = {
+        other.name
+        for other in status.accounts
+        if other.refuses or other.refuses_requests or _find_refusals(other, status) is not None
+    }
     return [name for name in list_ready_accounts(status) if name not in refusing | {account.name}]
 
 

@@ -41,10 +41,11 @@ from mails.states import DUE, LEASED, WORKER_SILENCE, HoldReason, Level, Status
 from mercury.lib.database import database_clock
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
-from providers.health.breaker import BreakerSnapshot, describe_breaker
+from providers.health.breaker import BreakerSnapshot
 from providers.health.refusal_runs import RefusalRunSnapshot
 from providers.models import BreakerChange, BreakerMode, BreakerState
 from providers.routing.quota_status import QuotaStatus, describe_quota
+from providers.routing.refusing_accounts import describe_account, load_refusals
 from providers.sandbox.failure_modes import SimulatedFailure
 
 COUNTED_AT_MOST = 100_000  # emails; a longer queue is shown as "at least"
@@ -117,7 +118,9 @@ class AccountStatus:
     rate: float | None  # requests a second, at most
     state: BreakerState
     mode: BreakerMode
-    words: str  # what the breaker does, such as "probe in 26 s"
+    words: (
+        str  # what the breaker does, such as "probe in 26 s"; or what the account refuses, if it refuses every request
+    )
     open_until: dt.datetime | None
     limited_until: dt.datetime | None
     last_failure: str
@@ -127,6 +130,7 @@ class AccountStatus:
     since: dt.datetime | None = None  # when the breaker opened or was forced, or the account was disabled
     by: str = ""  # who did that
     changed_at: dt.datetime | None = None  # when its settings or its breaker last changed
+    refuses_requests: bool = False  # every one, because of itself; see `providers.routing.refusing_accounts`
     refuses: bool = False  # every email, so that its refusals count as its own; see `providers.health.refusal_runs`
     refused_since: dt.datetime | None = None  # when that began, now or the last time
     refusal_reason: str = ""  # its words
@@ -200,6 +204,7 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
     changes, gone = load_breaker_changes(), count_expired(now)
     claimed, configs = count_claimed(), queue_settings.read()
     candidates = registry.load_candidates()
+    refusals = load_refusals(candidates, now)
     queues = [
         replace(
             read_queue_status(queue, now, paused.queues.get(queue)),
@@ -210,7 +215,9 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         for queue, config in configs.items()
     ]
     accounts = [
-        _add_refusals(build_account_status(candidate, now, changes.get(candidate.id, ())), candidate.refusals, now)
+        _add_refusals(
+            build_account_status(candidate, refusals, now, changes.get(candidate.id, ())), candidate.refusals, now
+        )
         for candidate in candidates
     ]
     accepted = statistics.summarize_accounts(recent)
@@ -352,9 +359,9 @@ def load_breaker_changes() -> dict[int, list[BreakerChange]]:
 
 
 def build_account_status(
-    candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerChange] = ()
+    candidate: Candidate, refusals: Mapping[str, str], now: dt.datetime, changes: Sequence[BreakerChange] = ()
 ) -> AccountStatus:
-    """Build the status of an account. `changes`: its last ones, newest first."""
+    """Build the status of an account. `refusals`: of all accounts; `changes`: its last ones, newest first."""
     began = _find_decisive_change(candidate, changes)
     breaker: BreakerSnapshot = candidate.breaker
     configured: SimulatedFailure | None = candidate.config.options.get("failure_mode")
@@ -369,7 +376,8 @@ def build_account_status(
         rate=candidate.config.rate,
         state=BreakerState(breaker.state),
         mode=BreakerMode(breaker.mode),
-        words=describe_breaker(breaker, now),
+        words=describe_account(candidate, refusals, now),
+        refuses_requests=candidate.config.name in refusals,
         open_until=breaker.open_until,
         limited_until=breaker.limited_until,
         last_failure=breaker.last_failure,

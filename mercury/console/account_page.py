@@ -109,7 +109,6 @@ class AccountFigures:
     last: LastAttemptsChart
     times: Picture
     failed: Sequence[MailListLink]  # the unsent emails that it had when its breaker opened and since
-    refusing: str  # what it refused lately because of the account, if it accepted nothing meanwhile
 
 
 def load_account_figures(account: Account, breaker: BreakerSnapshot, now: dt.datetime | None = None) -> AccountFigures:
@@ -133,7 +132,6 @@ def load_account_figures(account: Account, breaker: BreakerSnapshot, now: dt.dat
         ),
         times=_build_latency_picture(account.name, statistics.build_series(figures)),
         failed=_link_failed(account.name, breaker),
-        refusing=_describe_refusing(recent),
     )
 
 
@@ -162,12 +160,6 @@ def _describe_refused(mine: AccountStatistics | None, recent: AccountStatistics 
     else:
         note = ", ".join(f"{count:,} {_KINDS[kind]}" for kind, count in refused.items()) or "none"
     return AccountFact(label="Refused", figure=f"{sum(refused.values()):,}", note=note)
-
-
-def _describe_refusing(recent: AccountStatistics | None) -> str:
-    refused = recent.refused.get(FailureClass.ACCOUNT, 0) if recent and not recent.accepted else 0
-    requests = "1 request" if refused == 1 else f"{refused:,} requests"
-    return f"{requests} in the last 5 minutes" if refused else ""
 
 
 def _describe_unknown(name: str, mine: AccountStatistics | None) -> AccountFact:

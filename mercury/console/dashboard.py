@@ -123,7 +123,15 @@ def _compute_digest(
         found,
         [(tile.figure, tile.note) for tile in tiles],
         [
-            (account.name, account.enabled, account.state, account.mode, account.weight, account.rate)
+            (
+                account.name,
+                account.enabled,
+                account.state,
+                account.mode,
+                account.weight,
+                account.rate,
+                account.refuses_requests,
+            )
             for account in status.accounts
         ],
         [(queue.queue, queue.in_progress, queue.share, queue.rate) for queue in status.queues],
@@ -147,7 +155,7 @@ def _build_account_rows(
 
 
 def _rank_account(row: AccountRow) -> tuple[bool, bool, int, str]:
-    is_well = row.status.effective == "closed" and row.status.configured
+    is_well = row.status.effective == "closed" and row.status.configured and not row.status.refuses_requests
     sent = row.figures.sent if row.figures else 0
     return not row.status.enabled, is_well, -sent, row.status.name
 

@@ -11,6 +11,7 @@ from providers.accounts import registration, registry
 from providers.accounts.registry import Candidate
 from providers.health import breaker_store
 from providers.models import Account, AccountSource, BreakerMode, BreakerState
+from providers.routing.refusing_accounts import load_refusals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,10 +163,12 @@ def list_offered(request: HttpRequest, account: Account, candidate: Candidate) -
 
 def describe_others(candidate: Candidate) -> str:
     """Return which accounts get the email instead, in a sentence."""
+    others = [other for other in registry.load_candidates() if other.id != candidate.id]
+    refusals = load_refusals(others, database_clock.now())
     names = [
         other.config.name
-        for other in registry.load_candidates()
-        if other.id != candidate.id and other.enabled and other.configured and not is_open(other)
+        for other in others
+        if other.enabled and other.configured and not is_open(other) and other.config.name not in refusals
     ]
     if not names:
         return "No other account is available: all email is queued until one is."

@@ -3,6 +3,8 @@
 Each action has a page that first shows what it will do.
 """
 
+import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -25,11 +27,12 @@ from providers.accounts.registry import Candidate
 from providers.admin import account_actions, delivery_tests
 from providers.admin.account_actions import REASON_FIELD, WITH_REASON, is_open
 from providers.admin.forms import AccountForm
-from providers.health.breaker import check_permission, describe_breaker
+from providers.health.breaker import check_permission
 from providers.kinds.catalog import KINDS, delivers
 from providers.models import Account, BreakerChange
 from providers.quotas.rules import FIELDS as QUOTA_FIELDS
 from providers.routing.quota_status import describe_quota
+from providers.routing.refusing_accounts import describe_account, load_refusals
 from providers.sandbox.failure_modes import SimulatedFailure
 
 HISTORY_SHOWN = 50
@@ -61,7 +64,9 @@ class AccountAdmin(GuardedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         now = timezone.now()
-        rows = [_describe_account(candidate, now) for candidate in registry.load_candidates()]
+        candidates = registry.load_candidates()
+        refusals = load_refusals(candidates, now)
+        rows = [_describe_account(candidate, refusals, now) for candidate in candidates]
         rows.sort(key=lambda row: (not row["trouble"], not row["candidate"].enabled, row["candidate"].config.name))
         context = {
             **self.admin_site.each_context(request),
@@ -97,6 +102,7 @@ class AccountAdmin(GuardedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         account, candidate = _get_account(object_id)
+        now = timezone.now()
         lines = BreakerChange.objects.filter(account=account)
         changes = lines if "all" in request.GET else lines[:HISTORY_SHOWN]
         context = {
@@ -114,7 +120,7 @@ class AccountAdmin(GuardedAdmin):
             "failure_mode": _get_active_failure_mode(account),
             "deadline": settings.MERCURY_SEND_TIMEOUT.total_seconds(),
             "connect": settings.MERCURY_CONNECT_TIMEOUT.total_seconds(),
-            **_describe_account(candidate, timezone.now()),
+            **_describe_account(candidate, load_refusals([candidate], now), now),
         }
         return self._render(request, "admin/providers/account/change_form.html", context)
 
@@ -240,16 +246,17 @@ def _get_active_failure_mode(account: Account) -> SimulatedFailure | None:
     return failure if failure and failure.until > timezone.now() else None
 
 
-def _describe_account(candidate: Candidate, now: Any) -> dict[str, Any]:
+def _describe_account(candidate: Candidate, refusals: Mapping[str, str], now: dt.datetime) -> dict[str, Any]:
     kind = KINDS.get(candidate.config.kind)
     return {
         "candidate": candidate,
         "breaker": candidate.breaker,
-        "doing": describe_breaker(candidate.breaker, now),
+        "doing": describe_account(candidate, refusals, now),
+        "refusing": refusals.get(candidate.config.name, ""),
         "permission": check_permission(candidate.breaker, now),
         "quota": describe_quota(candidate, now),
         "kind_label": kind.label if kind else candidate.config.kind,
-        "trouble": candidate.enabled and is_open(candidate),
+        "trouble": candidate.enabled and (is_open(candidate) or candidate.config.name in refusals),
     }
 
 

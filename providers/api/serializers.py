@@ -30,7 +30,6 @@ from mercury.lib.rest.serializers import (
 from providers.accounts.config import MAX_PRIORITY, MAX_WEIGHT
 from providers.accounts.options import list_shown_options
 from providers.accounts.registry import Candidate
-from providers.health.breaker import describe_breaker
 from providers.kinds.base import ProviderKind
 from providers.kinds.catalog import KINDS
 from providers.models import Account, AccountSource, BreakerMode, BreakerState
@@ -63,7 +62,9 @@ class BreakerSerializer(serializers.Serializer[Any]):
 
     mode = serializers.ChoiceField(choices=BreakerMode.values, help_text="Who decides.")
     state = serializers.ChoiceField(choices=BreakerState.values, help_text="What it lets through.")
-    says = serializers.CharField(help_text='In words: "1 failure of 5", "probe in 26 s".')
+    says = serializers.CharField(
+        help_text='In words: "1 failure of 5", "probe in 26 s"; or what the account refuses, if it refuses every request.'
+    )
 
 
 class QuotaStatusSerializer(DataclassSerializer):
@@ -175,7 +176,9 @@ class ProviderAccountSerializer(AccountFields):
     )
     configured = serializers.BooleanField(help_text="False: this process lacks its options.")
     in_use = serializers.BooleanField(help_text="It may be selected, as far as its breaker allows.")
-    breaker = BreakerSerializer(help_text="Its circuit breaker: `mode`, `state`, and `says`, the state in words.")
+    breaker = BreakerSerializer(
+        help_text="Its circuit breaker: `mode`, `state`, and `says`, the state in words, or what the account refuses, if it refuses every request."
+    )
     quota = QuotaStatusSerializer(help_text="What it has sent of its quotas, and what it may send.")
     created = serializers.DateTimeField(help_text="When it was first seen.")
     can = serializers.ListField(
@@ -190,9 +193,9 @@ class ProviderAccountSerializer(AccountFields):
             field.required = True
         return {name: fields[name] for name in ("id", "url", "name", "kind", "source")} | fields
 
-    def to_representation(self, instance: tuple[Account, Candidate]) -> dict[str, Any]:
-        """Return the account, given its row and what the registry knows of it."""
-        row, candidate = instance
+    def to_representation(self, instance: tuple[Account, Candidate, str]) -> dict[str, Any]:
+        """Return the account, given its row, what the registry knows of it, and how it is, in words."""
+        row, candidate, says = instance
         kind = KINDS.get(row.kind)  # a newer version's kind is not known here
         return {
             "id": row.pk,
@@ -212,7 +215,7 @@ class ProviderAccountSerializer(AccountFields):
             "breaker": {
                 "mode": candidate.breaker.mode,
                 "state": candidate.breaker.state,
-                "says": describe_breaker(candidate.breaker, database_clock.now()),
+                "says": says,
             },
             "quota": convert_to_plain(describe_quota(candidate, database_clock.now())),
             "created": f"{row.created_at.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z",

@@ -12,6 +12,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from mercury.lib.database import database_clock
 from mercury.lib.rest.openapi import describe_header
 from mercury.lib.rest.pagination import Pagination
 from mercury.lib.rest.problems import Problem
@@ -31,6 +32,7 @@ from providers.api.serializers import (
 from providers.health import breaker_store
 from providers.models import Account
 from providers.quotas.rules import FIELDS as QUOTA_FIELDS
+from providers.routing.refusing_accounts import describe_account, load_refusals
 
 _ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 
@@ -78,8 +80,12 @@ class AccountViewSet(ResourceViewSet):
 
     def represent(self, rows: QuerySet[Account]) -> Sequence[Any]:
         """Return whole accounts."""
+        now = database_clock.now()
+        refusals = load_refusals(list(self._candidates.values()), now)
         known = [(row, self._candidates[row.pk]) for row in rows if row.pk in self._candidates]
-        return super().represent(known)
+        return super().represent(
+            [(row, candidate, describe_account(candidate, refusals, now)) for row, candidate in known]
+        )
 
     @extend_schema(
         request=ANY_NEW_ACCOUNT,
@@ -173,7 +179,10 @@ class AccountViewSet(ResourceViewSet):
         candidate = next((candidate for candidate in registry.load_candidates() if candidate.id == account.pk), None)
         if candidate is None:  # removed by another request
             raise Http404
-        return ProviderAccountSerializer(context={"request": self.request}).to_representation((account, candidate))
+        now = database_clock.now()
+        says = describe_account(candidate, load_refusals([candidate], now), now)
+        serializer = ProviderAccountSerializer(context={"request": self.request})
+        return serializer.to_representation((account, candidate, says))
 
 
 def _pop_quota(fields: dict[str, Any]) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from providers.accounts.config import AccountConfig
 from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
 from providers.accounts.registry import Candidate
 from providers.health import breaker_store
-from providers.health.breaker import describe_breaker
 from providers.kinds.base import Option, ProviderKind
 from providers.kinds.catalog import KINDS, delivers
 from providers.models import Account, AccountSource, BreakerMode
 from providers.outcomes import Accepted, NotAttempted, Outcome, Refused, Unknown
 from providers.quotas.rules import QuotaInvalid, build_rules, list_values, read_texts
 from providers.routing.quota_status import QuotaStatus, describe_quota
+from providers.routing.refusing_accounts import describe_account, load_refusals
 
 BY = "command line"
 QUOTA_OPTIONS = {
@@ -145,7 +145,9 @@ class Command(commands.MercuryCommand):
 
 
 def _list(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
-    rows = [_build_row(candidate) for candidate in registry.load_candidates()]
+    candidates, now = registry.load_candidates(), database_clock.now()
+    refusals = load_refusals(candidates, now)
+    rows = [_build_row(candidate, describe_account(candidate, refusals, now)) for candidate in candidates]
     rows += [_build_unstored_row(config) for config in registry.list_unstored().values()]
     out.write_rows(rows, columns=COLUMNS, empty=NONE_STORED, tones=TONES)
     return None
@@ -189,7 +191,7 @@ def _build_kind_row(kind: ProviderKind) -> dict[str, Any]:
     }
 
 
-def _build_row(candidate: Candidate) -> dict[str, object]:
+def _build_row(candidate: Candidate, says: str) -> dict[str, object]:
     config, breaker = candidate.config, candidate.breaker
     return {
         "name": config.name,
@@ -197,7 +199,7 @@ def _build_row(candidate: Candidate) -> dict[str, object]:
         "source": candidate.source,
         "state": _describe_state(candidate),
         "breaker": str(breaker.state if breaker.mode == BreakerMode.AUTO else breaker.mode),
-        "says": describe_breaker(breaker, database_clock.now()),
+        "says": says,
         "weight": config.weight,
         "priority": config.priority,
         "rate": f"{config.rate:g}/s" if config.rate else "",
