@@ -134,6 +134,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
 class ApiKeyAdmin(GuardedAdmin):
     """API keys by name. A key is revoked, never deleted, because its emails refer to it."""
 
+    empty_sentence = "Applications authenticate with an API key: add one for each, and it appears here."
     form = ApiKeyForm
     audits_itself = True
     list_display = ("name", "prefix", "state", "may", "sends_as", "limit", "last_used", "expires")

@@ -133,6 +133,10 @@ def _read_also(request: HttpRequest) -> list[Inclusion]:
 class BulkActionAdmin(GuardedAdmin):
     """Bulk actions: who started them, why, and their results."""
 
+    empty_sentence = (
+        "An action on several emails appears here with its progress and result: select emails in the list of emails, "
+        "and choose an action."
+    )
     list_display = ("__str__", "who", "requested_at", "result", "finished_at")
     list_filter = ("action",)
     list_per_page = 50

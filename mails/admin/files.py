@@ -48,6 +48,9 @@ class UsageFilter(admin.SimpleListFilter):
 class StoredFileAdmin(ReadOnlyMixin, GuardedAdmin):
     """Uploaded files, newest first. One is removed only while no email uses it."""
 
+    empty_sentence = (
+        "A file appears here when an application or a person uploads it, before the email that uses it is sent."
+    )
     audits_itself = True
     list_display = ("file", "size_in_words", "content_type", "who", "used", "uploaded", "expires", "removal")
     list_filter = (UsageFilter,)

@@ -37,6 +37,7 @@ _BADGES = {
 class DownloadLinkAdmin(ReadOnlyMixin, GuardedAdmin):
     """Download links, newest first. One is revoked, never deleted or edited: its email tells what became of it."""
 
+    empty_sentence = "A download link appears here when an email has a file that is too large to attach: its recipients get the link."
     audits_itself = True
     list_display = ("file", "state", "size_in_words", "downloads", "max_downloads", "expires", "email", "end")
     list_display_links = None

@@ -112,6 +112,9 @@ class MercuryUserAdmin(PermissionGuardedAdmin, UserAdmin):  # type: ignore[type-
 class MercuryGroupAdmin(PermissionGuardedAdmin, GroupAdmin):  # type: ignore[misc]  # the stubs narrow one signature
     """Django's group pages, with a plain selection for the same reason."""
 
+    empty_sentence = (
+        "A group gives all its users the same permissions: add one, then select it on the page of each of its users."
+    )
     filter_horizontal = ()
 
 

@@ -57,6 +57,10 @@ class QueueSettingsForm(forms.ModelForm):  # type: ignore[type-arg]  # not gener
 class QueueSettingsAdmin(GuardedAdmin):
     """Shares and rate limits. A queue that is not in the list has the share of MERCURY_QUEUE_SHARES, and no rate limit."""
 
+    empty_sentence = (
+        "A queue appears here when you give it a share or a rate limit of its own; every other queue has the share of "
+        "MERCURY_QUEUE_SHARES and no rate limit."
+    )
     form = QueueSettingsForm
     list_display = ("queue", "share_in_words", "rate_in_words", "changed_at", "who")
 
@@ -111,6 +115,10 @@ class QueueRuleForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic a
 class QueueRuleAdmin(GuardedAdmin):
     """Rules in the order in which they are tried. The first one that an email meets decides."""
 
+    empty_sentence = (
+        "A rule that you add here picks the queue of the emails it matches; without one, the content and size of an "
+        "email decide."
+    )
     form = QueueRuleForm
     audits_itself = True
     list_display = ("position", "name", "matches", "queue", "enabled", "changed_at", "who")

@@ -76,6 +76,7 @@ class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic
 class SuppressionAdmin(GuardedAdmin):
     """Entries of the list, newest first. One is added and removed, never edited: adding it again replaces it."""
 
+    empty_sentence = "An address that you add or import here gets no email: from anybody, or from one sender domain."
     form = SuppressionForm
     audits_itself = True
     list_display = ("address", "email_from", "reason", "words", "added_by", "since", "expires", "email", "remove")

@@ -24,6 +24,7 @@ class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
     """
 
     audit_kind = ""  # what the audit log calls an object; empty: the model's name
+    empty_sentence = ""  # what appears in the list and how it comes about, shown while there is nothing
     audits_itself = False  # True: the functions that the pages call record the act, with more detail
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:

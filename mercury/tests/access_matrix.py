@@ -395,7 +395,6 @@ def _models() -> Iterator[Row]:
     yield from _model("providers/breakerchange", view=staff("providers.view_account"))
     yield from _model("audit/auditentry", view=either("audit", "auditentry"))
     yield from _model("axes/accesslog", view=either("axes", "accesslog"))
-    yield from _model("axes/accessfailurelog", view=either("axes", "accessfailurelog"))
     yield from _model(
         "axes/accessattempt",
         view=either("axes", "accessattempt"),

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+from axes.models import AccessAttempt, AccessLog
 from django.conf import settings
 from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
@@ -186,7 +186,6 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "audit/auditentry": entry.pk,
         "axes/accessattempt": AccessAttempt.objects.create(failures_since_start=1, **common).pk,
         "axes/accesslog": AccessLog.objects.create(**common).pk,
-        "axes/accessfailurelog": AccessFailureLog.objects.create(**common).pk,
         "providers/account": box.pk,
         "providers/breakerchange": BreakerChange.objects.latest("id").pk,
         "mails/apikey": till.pk,

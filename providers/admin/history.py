@@ -13,6 +13,9 @@ from providers.models import BreakerChange
 class HistoryAdmin(ReadOnlyMixin, GuardedAdmin):
     """Changes of breakers and settings, by account name."""
 
+    empty_sentence = (
+        "A change appears here when somebody changes the settings of an account, or when its breaker opens or closes."
+    )
     list_display = ("created_at", "account_name", "what", "who")
     list_filter = ("account_name",)
     search_fields = ("account_name", "by", "what")
