@@ -107,6 +107,7 @@ def test_the_list_of_accounts_says_what_an_account_refuses_and_shows_it_first(op
     assert page.index(">olympus</a>") < page.index(">hades</a>")
     assert (page.count(REFUSED), page.count("Refusing"), page.count("refusing email")) == (1, 1, 1)
     assert (page.count("no recent errors"), page.count("accepting email")) == (1, 1)
+    assert (page.count('#last-calls-table">See its last requests</a>'), page.count(">none</span>")) == (1, 1)
 
 
 def test_the_overview_says_what_an_account_refuses_and_shows_it_first(operator, olympus, hades):
