@@ -50,7 +50,7 @@ def find_account_alerts(status: SystemStatus) -> Iterable[Alert]:
             since=max((account.since for account in status.accounts if account.since), default=None),
             emails="state=queued",
         )
-    elif not list_ready_accounts(status) and all(account.configured and account.weight == 0 for account in enabled):
+    elif not _list_ready_accounts(status) and all(account.configured and account.weight == 0 for account in enabled):
         yield Alert(
             code="no_account",
             tone="bad",
@@ -66,19 +66,18 @@ def find_account_alerts(status: SystemStatus) -> Iterable[Alert]:
         yield from map(_report_stuck_rule, status.stuck_rules)
 
 
-def list_ready_accounts(status: SystemStatus) -> list[str]:
-    """Return the accounts that email is offered to now."""
-    return [account.name for account in status.accounts if account.is_ready(status.at)]
-
-
-def _list_replacements(account: AccountStatus, status: SystemStatus) -> list[str]:
-    """Return the ready accounts that accept email in place of this one: not those that refuse every request themselves."""
+def list_accepting_accounts(status: SystemStatus) -> list[str]:
+    """Return the accounts that email is offered to now, without those that refuse every request."""
     refusing = {
-        other.name
-        for other in status.accounts
-        if other.refuses or other.refuses_requests or _find_refusals(other, status) is not None
+        account.name
+        for account in status.accounts
+        if account.refuses or account.refuses_requests or _find_refusals(account, status) is not None
     }
-    return [name for name in list_ready_accounts(status) if name not in refusing | {account.name}]
+    return [name for name in _list_ready_accounts(status) if name not in refusing]
+
+
+def _list_ready_accounts(status: SystemStatus) -> list[str]:
+    return [account.name for account in status.accounts if account.is_ready(status.at)]
 
 
 def _find_local_failures(status: SystemStatus) -> Iterable[Alert]:
@@ -333,7 +332,7 @@ class _Replacement:
 
 
 def _find_replacement(account: AccountStatus, status: SystemStatus, *, until: str) -> _Replacement:
-    others = _list_replacements(account, status)
+    others = [name for name in list_accepting_accounts(status) if name != account.name]
     stuck = [
         bound
         for bound in status.bound_email

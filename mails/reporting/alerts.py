@@ -123,7 +123,7 @@ def _find_blocker(status: SystemStatus) -> _Blocker:
         return _Blocker(by="sending_paused")
     if not status.alive:
         return _Blocker(by="no_worker")
-    return _Blocker() if account_alerts.list_ready_accounts(status) else _Blocker(by="no_account")
+    return _Blocker() if account_alerts.list_accepting_accounts(status) else _Blocker(by="no_account")
 
 
 _REFERENCES = {

@@ -414,6 +414,16 @@ def test_the_cause_comes_before_its_symptoms_and_is_the_summary():
     assert remedies["oldest_waiting"] == "More workers would not help: no account can accept email."
 
 
+@pytest.mark.parametrize("refusing", [{"refuses": True}, {"refuses_requests": True}])
+def test_more_workers_do_not_help_where_every_account_refuses_every_request(refusing):
+    waits = [QueueStatus(queue="text", due=7, oldest=600.0, deferred=0, next_at=None, last_at=None)]
+    status = replace(WELL, queues=waits, accounts=[account("olympus", **refusing), account("hades", enabled=False)])
+
+    found = {alert.code: alert for alert in alerts.find_alerts(status)}
+
+    assert found["oldest_waiting"].remedy == "More workers would not help: no account can accept email."
+
+
 def test_an_account_forced_open_is_bad_where_no_other_is_ready():
     alone = [account("olympus", mode=BreakerMode.OPEN, by="hermes")]
     waits = [QueueStatus(queue="text", due=7, oldest=600.0, deferred=0, next_at=None, last_at=None)]
@@ -542,7 +552,12 @@ def test_an_alert_names_the_email_that_may_use_no_account_that_is_available(boun
 
 
 def test_email_is_not_said_to_go_to_an_account_that_refuses_everything():
-    accounts = [account("olympus", state=BreakerState.OPEN), account("hades"), account("styx", refuses=True)]
+    accounts = [
+        account("olympus", state=BreakerState.OPEN),
+        account("hades"),
+        account("styx", refuses=True),
+        account("lethe", refuses_requests=True),
+    ]
 
     found = alerts.find_alerts(replace(WELL, accounts=accounts, failures=refused("hades", 50)))
 
