@@ -221,6 +221,7 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         for candidate in candidates
     ]
     accepted = statistics.summarize_accounts(recent)
+    failures = recent_failures.read_recent_failures(now, recent)
     return SystemStatus(
         at=now,
         queues=queues,
@@ -238,16 +239,24 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         counted_until=rollups.read_counted_until(),
         sending_paused_at=paused.all_sending.paused_at if paused.all_sending else None,
         expired_since=gone["first"],
-        failures=recent_failures.read_recent_failures(now, recent),
+        failures=failures,
         sinks=sink_status.list_sinks(now),
         webhooks=webhook_status.list_troubled(now),
         webhook_lag=webhook_status.measure_lag(now),
         submission_streams=submission_stream_status.list_submission_streams(now),
         stuck_rules=stuck_rules.list_stuck_rules(candidates),
-        bound_email=[]
-        if all(account.is_ready(now) for account in accounts if account.enabled)
-        else bound_email.list_bound_email(candidates),
+        bound_email=bound_email.list_bound_email(candidates) if _may_hold_up_email(accounts, failures, now) else [],
         missed_email=missed_email.count_missed(_find_silent(accounts, accepted), candidates, now - RECENT),
+    )
+
+
+def _may_hold_up_email(accounts: Sequence[AccountStatus], failures: RecentFailures, now: dt.datetime) -> bool:
+    """Return True if an enabled account accepts no email now or refused some lately: email that may use it alone may wait."""
+    refused = {failure.account for failure in failures.repeated_failures}
+    return any(
+        not account.is_ready(now) or account.refuses or account.name in refused
+        for account in accounts
+        if account.enabled
     )
 
 
