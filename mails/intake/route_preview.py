@@ -22,6 +22,7 @@ from mails.routing.load import build_load
 from mails.states import DUE
 from providers.kinds.capabilities import read_needs
 from providers.routing.choose import ComparedAccount, Shortlist
+from providers.routing.refusing_accounts import load_refusals
 from providers.routing.rules import NO_TRAITS, Route, RoutingConstraint
 
 
@@ -36,7 +37,7 @@ class RuleCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewedAccount:
-    """One account of the decision. `share`: its part of the draw, from 0 to 1."""
+    """One account of the decision. `share`: its part of the draw, from 0 to 1. `refuses`: what, if it refuses every request."""
 
     account: str
     eligible: bool
@@ -44,6 +45,7 @@ class PreviewedAccount:
     weight: int
     priority: int
     note: str
+    refuses: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,18 +114,28 @@ def preview_submission(
         api_key=client.api_key.name if client.api_key else "",
         size=mail.size,
     )
-    return preview(facts, Route(traits=read_needs(mail.needs) or NO_TRAITS), book, conditions)
+    return _add_refusals(
+        preview(facts, Route(traits=read_needs(mail.needs) or NO_TRAITS), book, conditions), conditions
+    )
 
 
 def preview_mail(mail: Mail, *, book: RuleBook, conditions: SendingConditions) -> RoutePreview:
-    """Return what would happen to this stored email if it were due now. Three queries."""
+    """Return what would happen to this stored email if it were due now. Four queries."""
     is_due = mail.status in DUE and mail.next_attempt_at is not None and mail.next_attempt_at <= conditions.now
     route = Route(
         traits=read_needs(mail.needs) or NO_TRAITS,
         constraint=RoutingConstraint.from_blob(mail.routing_constraint or {}),
         tried=tuple(mail.tried) if is_due else (),
     )
-    return preview(load_facts([mail.pk])[mail.pk], route, book, conditions)
+    return _add_refusals(preview(load_facts([mail.pk])[mail.pk], route, book, conditions), conditions)
+
+
+def _add_refusals(found: RoutePreview, conditions: SendingConditions) -> RoutePreview:
+    refusals = load_refusals(conditions.candidates, conditions.now)
+    return replace(
+        found,
+        accounts=tuple(replace(account, refuses=refusals.get(account.account, "")) for account in found.accounts),
+    )
 
 
 def preview(facts: MailFacts, route: Route, book: RuleBook, conditions: SendingConditions) -> RoutePreview:

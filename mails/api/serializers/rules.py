@@ -190,6 +190,7 @@ class PreviewedAccountSerializer(serializers.Serializer[Any]):
     weight = serializers.IntegerField(help_text="Its weight for this email.")
     priority = serializers.IntegerField(help_text="Its priority for this email.")
     note = serializers.CharField(help_text="Why it could not, or comes later; as `READY TO SEND` has it.")
+    refuses = serializers.CharField(help_text="What it refuses, if it refuses every request; empty otherwise.")
 
 
 class RoutePreviewSerializer(serializers.Serializer[Any]):

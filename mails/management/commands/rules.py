@@ -239,7 +239,8 @@ def _show_preview(out: commands.Output, found: RoutePreview) -> None:
         out.say(f"{number:>3}. {check.rule.name} {result}")
     for account in found.accounts:
         state = f"{account.share:.0%} of the draw" if account.share else "not now"
-        note = f": {account.note}" if account.note else ""
+        notes = "; ".join(filter(None, (account.note, account.refuses)))
+        note = f": {notes}" if notes else ""
         out.say(f"  {account.account} (weight {account.weight}, priority {account.priority}): {state}{note}")
     out.write_document(found.to_json())
 

@@ -8,13 +8,16 @@ import pytest
 from django.core.management import call_command
 
 from mails.actions.preview import describe_effect, preview_action
+from mails.intake.route_preview import preview_submission
 from mails.lifecycle.action_requests import AccountChoice
 from mails.lifecycle.counters import CounterKey, Counters
 from mails.models import Mail, Rollup
+from mails.obstacles import SendingConditions
 from mails.reporting import system_status
 from mails.reporting.account_refusals import count_refusals
+from mails.routing.book import get_book
 from mails.states import Action, Counted
-from mails.tests.builders import a_mail
+from mails.tests.builders import COMMAND, a_mail
 from mails.tests.lifecycle.support import request_action
 from mercury.lib.database import database_clock
 from providers.accounts import registry
@@ -156,6 +159,15 @@ def test_a_forecast_says_that_email_waits_if_every_account_refuses(olympus, hade
     assert only_hades == "The email waits: hades is not available, hades refuses every request."
     assert only_olympus == "Olympus is available."
     assert both == "The email waits: no account available, hades and olympus refuse every request."
+
+
+def test_a_preview_of_routing_names_it(olympus, hades):
+    refuse_everything()
+    fields = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com", "subject": "Hi", "content": "Hi"}
+
+    found = preview_submission(fields, client=COMMAND, book=get_book(), conditions=SendingConditions.load())
+
+    assert {account.account: account.refuses for account in found.accounts} == {"hades": REFUSED, "olympus": ""}
 
 
 def test_it_does_not_take_the_email_of_an_account_that_is_disabled(olympus, hades):
