@@ -68,7 +68,8 @@ def compute_need(rate: float, costs: Costs) -> Need:
         calls,
         cores,
         databases=_round_up(cores / costs.database_cores),
-        connections=web * costs.threads + 5 * workers,  # to claim, record, beat, recover, and for other periodic tasks
+        # A worker: to claim, record, beat, recover, for other periodic tasks, and two for webhooks.
+        connections=web * costs.threads + 7 * workers,
         wal=rate * costs.wal_bytes,
         disk=rate * DAY * costs.disk_bytes,
     )

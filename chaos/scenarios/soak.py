@@ -17,10 +17,9 @@ STRIKES_EVERY = 15.0  # seconds
 LOST, HANGING = 0.02, 0.002  # of the requests
 MEMORY = 1.10  # of what it was in the second third
 LEEWAY, LEEWAY_IN_CI = 16, 300  # sockets or threads more than in the second third; a short run is still filling slots
-LEFT_OVER = {
-    "web": 16,
-    "worker": 4,
-}  # sockets more when all is sent than before the first email; web: one for each thread
+# Sockets more when all is sent than before the first email. Web: those of its threads. Worker: those to PostgreSQL of
+# recovery, other periodic tasks and the sender of webhooks, and two to Redis.
+LEFT_OVER = {"web": 16, "worker": 5}
 SOCKETS_CLOSED_WITHIN = 30.0  # seconds: longer than any connection is kept for the next call
 IDLE = 1.0  # seconds that an open transaction may do nothing
 
