@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from chaos.database import query
 from chaos.scenario import Run, Scenario
-from chaos.scenarios.relays import CAUGHT_UP_WITHIN, Arrived, find_disordered
+from chaos.scenarios.relays import CAUGHT_UP_WITHIN, Arrived, find_disordered, read_last_event, read_position
 from mails.tests import kafka_broker, kinesis_server
 from mercury.tests.instance import wait_until
 
@@ -31,7 +31,7 @@ def refuse_parts(run: Run) -> None:
             run.wait_until_posted(run.mails // 2)
             run.testbed.kill_all()
         run.wait_until_finished()
-        seconds = run.wait_for(lambda: all(_read_position(run, sink) >= _read_last_event(run) for sink in SINKS))
+        seconds = run.wait_for(lambda: all(read_position(run, sink) >= read_last_event(run) for sink in SINKS))
         run.expect_at_most("all events arrived after", seconds, CAUGHT_UP_WITHIN, "s")
         for sink, arrived in (
             (KAFKA, [(_read_id(record), record.key.decode()) for record in broker.stored]),
@@ -76,8 +76,8 @@ def _publish_events(run: Run, brokers: str, endpoint: str) -> Iterator[int]:
     try:
         testbed.restart()
         testbed.wait_for_dispatchers()
-        wait_until(lambda: all(_read_position(run, sink) >= 0 for sink in SINKS), 60, testbed.instance.logs.read_text)
-        yield max(_read_position(run, sink) for sink in SINKS)
+        wait_until(lambda: all(read_position(run, sink) >= 0 for sink in SINKS), 60, testbed.instance.logs.read_text)
+        yield max(read_position(run, sink) for sink in SINKS)
     finally:
         for name in variables:
             del testbed.instance.environment[name]
@@ -102,16 +102,6 @@ def _compare(run: Run, sink: str, arrived: Arrived, first: int) -> None:
 
 def _read_id(record: kafka_broker.Stored) -> int:
     return int(record.headers["ce_id"])
-
-
-def _read_position(run: Run, sink: str) -> int:
-    """Return the id of the last event that the sink has; -1 before a relay has begun."""
-    rows = query(run.testbed.database_url, "SELECT position FROM mails_eventsink WHERE name = ?", sink)
-    return int(rows[0][0]) if rows else -1
-
-
-def _read_last_event(run: Run) -> int:
-    return int(query(run.testbed.database_url, "SELECT max(id) FROM mails_event")[0][0] or 0)
 
 
 SCENARIOS = [

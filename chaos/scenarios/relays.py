@@ -49,7 +49,7 @@ def take_broker_away(run: Run) -> None:
             server.thaw()
             server.limit(1)
         run.wait_until_finished()
-        run.report("events that waited", _read_last_event(run) - _read_position(run))
+        run.report("events that waited", read_last_event(run) - read_position(run))
         server.limit(0)
         _expect_all_events(run, first)
 
@@ -63,8 +63,8 @@ def _publish_events(run: Run) -> Iterator[int]:
     try:
         testbed.restart()
         testbed.wait_for_dispatchers()
-        wait_until(lambda: _read_position(run) >= 0, 60, testbed.instance.logs.read_text)
-        yield _read_position(run)
+        wait_until(lambda: read_position(run) >= 0, 60, testbed.instance.logs.read_text)
+        yield read_position(run)
     finally:
         del testbed.instance.environment[f"EVENT_SINK_{SINK.upper()}"]
         testbed.restart()
@@ -72,7 +72,7 @@ def _publish_events(run: Run) -> Iterator[int]:
 
 def _expect_all_events(run: Run, first: int) -> None:
     """Wait until the sink has the last event, and compare all that arrived with the table of events."""
-    seconds = run.wait_for(lambda: _read_position(run) >= _read_last_event(run))
+    seconds = run.wait_for(lambda: read_position(run) >= read_last_event(run))
     recorded = {
         number for (number,) in query(run.testbed.database_url, "SELECT id FROM mails_event WHERE id > ?", first)
     }
@@ -123,13 +123,14 @@ def _get_file(run: Run) -> Path:
     return Path(run.testbed.instance.environment["MERCURY_DATA"], "events.jsonl")
 
 
-def _read_position(run: Run) -> int:
+def read_position(run: Run, sink: str = SINK) -> int:
     """Return the id of the last event that the sink has; -1 before a relay has begun."""
-    rows = query(run.testbed.database_url, "SELECT position FROM mails_eventsink WHERE name = ?", SINK)
+    rows = query(run.testbed.database_url, "SELECT position FROM mails_eventsink WHERE name = ?", sink)
     return int(rows[0][0]) if rows else -1
 
 
-def _read_last_event(run: Run) -> int:
+def read_last_event(run: Run) -> int:
+    """Return the id of the newest event; 0 if there is none."""
     return int(query(run.testbed.database_url, "SELECT max(id) FROM mails_event")[0][0] or 0)
 
 

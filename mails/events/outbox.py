@@ -115,7 +115,7 @@ def find_position(moment: dt.datetime) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventCount:
-    """A number of events. Above 100,000 it is told by the ids, of which some were never used."""
+    """A number of events. Above 100,000 it is estimated from the ids, of which some were never used."""
 
     events: int
     is_exact: bool

@@ -1,4 +1,4 @@
-"""A Kafka broker that refuses what it is told to: librdkafka's mock cluster has no limits, and cannot be scripted from Python.
+"""A Kafka broker that refuses what a test chooses: librdkafka's mock cluster has no limits, and cannot be scripted from Python.
 
 It speaks what an idempotent producer needs: ApiVersions, Metadata, InitProducerId, and Produce with record batches of version
 2 (https://kafka.apache.org/protocol). Sequence numbers are checked as a broker does, so that a repeated batch is stored once.

@@ -1,4 +1,4 @@
-"""A stream of Kinesis that refuses what it is told to: PutRecords alone, over HTTP, as moto has no shard that is ever busy."""
+"""A stream of Kinesis that refuses what a test chooses: PutRecords alone, over HTTP, as moto has no shard that is ever busy."""
 
 import base64
 import json

@@ -53,7 +53,7 @@ def test_without_events_the_position_is_before_the_first():
     assert outbox.find_position(timezone.now()) == 0
 
 
-def test_events_are_counted_and_many_of_them_told_by_their_ids(monkeypatch):
+def test_events_are_counted_and_many_of_them_estimated_from_their_ids(monkeypatch):
     ids = record(*range(5))
 
     assert str(outbox.count(ids[0] - 1, ids[0])) == "1 event"

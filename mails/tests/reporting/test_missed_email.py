@@ -82,13 +82,13 @@ def test_an_account_of_weight_0_and_one_that_is_disabled_miss_nothing(olympus, h
     assert missed_by("olympus") is None
 
 
-@pytest.mark.parametrize(("tag", "is_told"), [("gods", False), ("mortals", True)])
-def test_a_silent_failover_is_no_alert_where_a_rule_chose_the_account(tag, is_told, olympus, hades):
+@pytest.mark.parametrize(("tag", "is_alert"), [("gods", False), ("mortals", True)])
+def test_a_silent_failover_is_no_alert_where_a_rule_chose_the_account(tag, is_alert, olympus, hades):
     a_rule("gods", "hades", tag=["gods"])
     send_through("hades", 20, tags=[tag])
     BreakerChange.objects.update(created_at=timezone.now() - dt.timedelta(hours=1))  # both are there for long
 
-    told = [alert for alert in find_alerts(read_system_status()) if alert.code == "silent_failover"]
+    alerts = [alert for alert in find_alerts(read_system_status()) if alert.code == "silent_failover"]
 
-    assert bool(told) is is_told
-    assert all("other accounts accepted 20 that it could have taken" in alert.sentence for alert in told)
+    assert bool(alerts) is is_alert
+    assert all("other accounts accepted 20 that it could have taken" in alert.sentence for alert in alerts)
