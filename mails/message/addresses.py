@@ -24,9 +24,10 @@ _ITEM = re.compile(r'\s*((?:"(?:[^"\\]|\\.)*+"[^\s,]*|[^\s,]+))[\s,]*')
 # Quoted text (to the end, if nothing ends it), text without quotes and commas, or a comma. Never backtracks either.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z|\\)|[^",]+|,')
 # Addresses whose part before the @ needs no look: it is 1 to 64 letters and marks (RFC 5321 §4.5.3.1, RFC 5322 §3.2.3), and
-# stays as it is. Names that are the same in either case (RFC 2142) are not among them.
+# stays as it is. Names that are the same in either case (RFC 2142) are not among them. Its group does not repeat possessively:
+# before Python 3.11.5 `(?:\.x++)*+` keeps the period of a repetition that fails, so `zeus.@olimpus.com` was taken.
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
-_PLAIN = re.compile(rf"(?=[^@]{{1,64}}@)({_ATEXT}++(?:\.{_ATEXT}++)*+)@([A-Za-z0-9.-]++)")
+_PLAIN = re.compile(rf"(?=[^@]{{1,64}}@)({_ATEXT}++(?:\.{_ATEXT}++)*)@([A-Za-z0-9.-]++)")
 _MAX_PLAIN = 240  # characters of such an address: with _PUBLIC it is below the 254 of RFC 5321
 
 

@@ -44,6 +44,7 @@ _EMAILS = st.fixed_dictionaries(
 
 @given(_ADDRESSES)
 @example("zeus@olimpus.com")
+@example("zeus.@olimpus.com")
 @example("zeus@" + "a." * 110 + "com")
 @settings(max_examples=500)
 def test_a_plain_address_has_the_normal_form_that_the_whole_check_gives(text):

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mails.maintenance import expired_suppressions
@@ -139,10 +139,14 @@ _ADDRESSES = st.builds(
 
 
 @given(_ADDRESSES)
+@example("zeus.@olimpus.com")
+@example("ze..us@olimpus.com")
 def test_the_list_compares_addresses_in_the_form_of_intake(text: str) -> None:
     try:
-        normal = addresses.normalize(text)
+        normal = addresses.normalize(text.strip())
     except InvalidAddress:
+        with pytest.raises(InvalidAddress):
+            keys.normalize(text)
         return
     assert keys.normalize(text) == keys.fold(normal)
     assert keys.normalize(keys.normalize(text)) == keys.normalize(text)
