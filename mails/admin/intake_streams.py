@@ -6,9 +6,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from mails.admin.streams import VIEW, check, render
+from mails.admin.streams import VIEW, check, render, switch_stream
 from mails.models import SubmissionStream
-from mails.submission_streams import steering
 from mercury.lib.audit import log as audit
 
 CHANGE = "mails.change_submissionstream"
@@ -29,7 +28,7 @@ def switch_page(request: HttpRequest, name: str, verb: str) -> HttpResponse:
     if verb not in _EFFECTS or not SubmissionStream.objects.filter(name=name).exists():
         raise Http404("There is nothing to do here.")
     if request.method == "POST":
-        messages.success(request, _switch(name, verb, by=audit.get_person(request)))
+        messages.success(request, switch_stream(SubmissionStream, name, verb, by=audit.get_person(request)))
         return redirect("streams")
     context = {
         "title": f"{verb.capitalize()} the stream {name}?",
@@ -39,10 +38,3 @@ def switch_page(request: HttpRequest, name: str, verb: str) -> HttpResponse:
         "back": reverse("streams"),
     }
     return render(request, "admin/confirm.html", context)
-
-
-def _switch(name: str, verb: str, *, by: str) -> str:
-    """Do it, and return what happened in words."""
-    if verb == "pause":
-        return f"The stream {name} {'is' if steering.pause(name, by=by) else 'was already'} paused."
-    return f"The stream {name} {'is resumed' if steering.resume(name, by=by) else 'was not paused'}."

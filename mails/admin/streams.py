@@ -17,9 +17,10 @@ from django.views.decorators.http import require_http_methods, require_safe
 from mails.admin.stream_snippets import build_snippet
 from mails.events import steering
 from mails.events.sinks.config import PREFIX, SinkConfig, load_sinks
-from mails.models import RejectedRecord
+from mails.models import EventSink, RejectedRecord
 from mails.reporting.sink_status import SinkStatus, list_sinks
 from mails.reporting.submission_stream_status import SubmissionStreamStatus, list_submission_streams
+from mails.stream_pauses import Stream, pause, resume
 from mercury.lib.audit import log as audit
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_duration
@@ -155,15 +156,16 @@ _ACTIONS = {
 
 def _act(name: str, verb: str, *, by: str) -> str:
     """Do it, and return what happened in words."""
-    match verb:
-        case "pause":
-            paused = steering.pause(name, by=by)
-            return f"The stream {name} {'is' if paused else 'was already'} paused."
-        case "resume":
-            resumed = steering.resume(name, by=by)
-            return f"The stream {name} {'is resumed' if resumed else 'was not paused'}."
-        case _:
-            return f"The list of {steering.forget_rejected(name, by=by):,} refused events of {name} is empty now."
+    if verb == "forget":
+        return f"The list of {steering.forget_rejected(name, by=by):,} refused events of {name} is empty now."
+    return switch_stream(EventSink, name, verb, by=by)
+
+
+def switch_stream(stream: Stream, name: str, verb: str, *, by: str) -> str:
+    """Pause or resume it, and return what happened in words."""
+    if verb == "pause":
+        return f"The stream {name} {'is' if pause(stream, name, by=by) else 'was already'} paused."
+    return f"The stream {name} {'is resumed' if resume(stream, name, by=by) else 'was not paused'}."
 
 
 def _describe_effect(sink: SinkStatus, verb: str) -> list[str]:

@@ -1,35 +1,14 @@
-"""What an operator does with a sink: pause, resume, give up, publish events again."""
+"""What an operator does with a sink beside pausing it: publish events again, give up."""
 
 import structlog
 from django.db import transaction
 
 from mails.models import EventSink, RejectedRecord
+from mails.stream_pauses import KIND
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
-from mercury.lib.database import database_clock
 
 log = structlog.get_logger(__name__)
-KIND = "event stream"  # in the audit log
-
-
-@transaction.atomic
-def pause(name: str, *, by: str) -> bool:
-    """Publish nothing to the sink until it is resumed; return False if it was paused already. Events wait in the outbox."""
-    paused = EventSink.objects.filter(name=name, paused_at=None).update(paused_at=database_clock.now(), paused_by=by)
-    if paused:
-        audit.record(Act.CHANGE, by=by, kind=KIND, name=name, detail="paused")
-        log.info("sink_paused", sink=name, by=by)
-    return bool(paused)
-
-
-@transaction.atomic
-def resume(name: str, *, by: str) -> bool:
-    """Publish what has waited; return False if the sink was not paused."""
-    resumed = EventSink.objects.filter(name=name, paused_at__isnull=False).update(paused_at=None, paused_by="")
-    if resumed:
-        audit.record(Act.CHANGE, by=by, kind=KIND, name=name, detail="resumed")
-        log.info("sink_resumed", sink=name, by=by)
-    return bool(resumed)
 
 
 @transaction.atomic
@@ -40,7 +19,7 @@ def replay(name: str, *, after: int, by: str) -> bool:
     """
     moved = EventSink.objects.filter(name=name, position__gt=after).update(position=after)
     if moved:
-        audit.record(Act.CHANGE, by=by, kind=KIND, name=name, detail=f"replayed from event {after + 1} on")
+        audit.record(Act.CHANGE, by=by, kind=KIND[EventSink], name=name, detail=f"replayed from event {after + 1} on")
         log.info("sink_replayed", sink=name, after=after, by=by)
     return bool(moved)
 
@@ -48,7 +27,9 @@ def replay(name: str, *, after: int, by: str) -> bool:
 @transaction.atomic
 def note_replay(name: str, *, events: int, first: int, by: str) -> None:
     """Record that a command published these events once more."""
-    audit.record(Act.CHANGE, by=by, kind=KIND, name=name, detail=f"replayed {events:,} events from event {first} on")
+    audit.record(
+        Act.CHANGE, by=by, kind=KIND[EventSink], name=name, detail=f"replayed {events:,} events from event {first} on"
+    )
     log.info("sink_replayed", sink=name, after=first - 1, by=by)
 
 
@@ -57,7 +38,7 @@ def remove(name: str, *, by: str) -> bool:
     """Forget how far the sink is; return False if it is not known. If its variable is set, it begins with the events from now on."""
     removed, _ = EventSink.objects.filter(name=name).delete()
     if removed:
-        audit.record(Act.DELETE, by=by, kind=KIND, name=name)
+        audit.record(Act.DELETE, by=by, kind=KIND[EventSink], name=name)
         log.info("sink_removed", sink=name, by=by)
     return bool(removed)
 
@@ -67,5 +48,5 @@ def forget_rejected(name: str, *, by: str) -> int:
     """Delete the list of events that the sink refused for good; return how many they were."""
     forgotten, _ = RejectedRecord.objects.filter(sink_id=name).delete()
     if forgotten:
-        audit.record(Act.CHANGE, by=by, kind=KIND, name=name, detail=f"forgot {forgotten:,} refused events")
+        audit.record(Act.CHANGE, by=by, kind=KIND[EventSink], name=name, detail=f"forgot {forgotten:,} refused events")
     return forgotten

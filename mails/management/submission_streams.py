@@ -1,12 +1,14 @@
 """The words of `manage.py streams` about the streams that emails are accepted from."""
 
+from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandError
 
+from mails.management.stream_changes import StreamChange, change_stream
 from mails.models import SubmissionStream
 from mails.reporting.submission_stream_status import SubmissionStreamStatus, list_submission_streams
-from mails.states import Actor
+from mails.stream_pauses import pause, resume
 from mails.submission_streams import steering
 from mails.submission_streams.config import PREFIX, WRITE, load_streams
 from mercury.lib import commands
@@ -51,25 +53,21 @@ def run(out: Output, word: str, options: dict[str, Any]) -> ExitCode | None:
     name = options["name"]
     if not SubmissionStream.objects.filter(name=name).exists():
         raise CommandError(f"There is no stream '{name}'. List them: manage.py streams intake")
-    if options["dry_run"]:
-        out.say(f"Would {word.removesuffix('-intake')} {name}.")
-        out.write_document({"name": name, "changed": False})
-        return None
-    if not out.ask(_QUESTIONS[word].format(name=name)):
-        return ExitCode.FAILED
-    changed = _WORK[word](name, by=Actor.COMMAND)
-    out.say(_DONE[word].format(name=name) if changed else f"Nothing to do: {name} was in that state before.")
-    out.write_document({"name": name, "changed": changed})
-    return None
+    return change_stream(out, _CHANGES[word], name, options)
 
 
-_QUESTIONS = {
-    PAUSE: "Accept no emails from {name} until it is resumed?",
-    RESUME: "Accept emails from {name} again?",
-    FORGET: "Forget {name}, its counts, and the positions of its shards if it is of Kinesis?",
+_CHANGES = {
+    PAUSE: StreamChange(
+        "pause", "Accept no emails from {} until it is resumed?", "paused", partial(pause, SubmissionStream)
+    ),
+    RESUME: StreamChange("resume", "Accept emails from {} again?", "resumed", partial(resume, SubmissionStream)),
+    FORGET: StreamChange(
+        "forget",
+        "Forget {}, its counts, and the positions of its shards if it is of Kinesis?",
+        "forgotten",
+        steering.forget,
+    ),
 }
-_DONE = {PAUSE: "{name} is paused.", RESUME: "{name} is resumed.", FORGET: "{name} is forgotten."}
-_WORK = {PAUSE: steering.pause, RESUME: steering.resume, FORGET: steering.forget}
 
 
 def _list_rows(*, as_json: bool) -> list[dict[str, object]]:

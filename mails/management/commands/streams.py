@@ -1,5 +1,6 @@
 """`manage.py streams`: the sinks that events are published to, and the streams that emails are accepted from."""
 
+from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -7,9 +8,11 @@ from django.core.management.base import CommandError, CommandParser
 from mails.events import steering
 from mails.events.sinks.config import PREFIX, WRITE, load_sinks
 from mails.management import submission_streams
+from mails.management.stream_changes import StreamChange, change_stream
 from mails.models import EventSink, RejectedRecord
 from mails.reporting.sink_status import SinkStatus, list_sinks
 from mails.states import Actor
+from mails.stream_pauses import pause, resume
 from mercury.lib import commands
 from mercury.lib.commands import ExitCode, Output
 from mercury.lib.database import database_clock
@@ -70,7 +73,9 @@ class Command(commands.MercuryCommand):
         name = options["name"]
         if not EventSink.objects.filter(name=name).exists():
             raise CommandError(f"There is no sink '{name}'. List them: manage.py streams list")
-        return _show_rejected(out, name, options) if word == "rejected" else _change(out, word, name, options)
+        if word == "rejected":
+            return _show_rejected(out, name, options)
+        return change_stream(out, _CHANGES[word], name, options)
 
 
 def _list_rows(*, as_json: bool) -> list[dict[str, object]]:
@@ -100,26 +105,11 @@ def _build_row(sink: SinkStatus, target: str, as_json: bool) -> dict[str, object
     }
 
 
-_QUESTIONS = {
-    "pause": "Publish nothing to {name} until it is resumed?",
-    "resume": "Publish to {name} again?",
-    "remove": "Forget {name} and how far it is?",
+_CHANGES = {
+    "pause": StreamChange("pause", "Publish nothing to {} until it is resumed?", "paused", partial(pause, EventSink)),
+    "resume": StreamChange("resume", "Publish to {} again?", "resumed", partial(resume, EventSink)),
+    "remove": StreamChange("remove", "Forget {} and how far it is?", "forgotten", steering.remove),
 }
-_DONE = {"pause": "{name} is paused.", "resume": "{name} is resumed.", "remove": "{name} is forgotten."}
-_WORK = {"pause": steering.pause, "resume": steering.resume, "remove": steering.remove}
-
-
-def _change(out: Output, word: str, name: str, options: dict[str, Any]) -> ExitCode | None:
-    if options["dry_run"]:
-        out.say(f"Would {word} {name}.")
-        out.write_document({"name": name, "changed": False})
-        return None
-    if not out.ask(_QUESTIONS[word].format(name=name)):
-        return ExitCode.FAILED
-    changed = _WORK[word](name, by=Actor.COMMAND)
-    out.say(_DONE[word].format(name=name) if changed else f"Nothing to do: {name} was in that state before.")
-    out.write_document({"name": name, "changed": changed})
-    return None
 
 
 def _show_rejected(out: Output, name: str, options: dict[str, Any]) -> ExitCode | None:

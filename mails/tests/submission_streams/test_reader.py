@@ -11,7 +11,8 @@ from mails.access.key_limits import LimitName
 from mails.models import ApiKey, Event, Mail, SubmissionStream
 from mails.reporting.submission_stream_status import list_submission_streams
 from mails.states import Source
-from mails.submission_streams import acceptance, state, steering
+from mails.stream_pauses import pause, resume
+from mails.submission_streams import acceptance, state
 from mails.tests.submission_streams.builders import AWAY, ListSource, a_key, a_reader, an_email
 from mercury.lib.storages.errors import StorageUnavailable
 
@@ -53,7 +54,7 @@ def test_a_paused_stream_is_left_and_read_again_once_it_is_resumed():
     source.values.append(b'{"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com", "subject": "b"}')
     SubmissionStream.objects.update(seen_at=None)
 
-    assert steering.pause("list", by="user:hermes")
+    assert pause(SubmissionStream, "list", by="user:hermes")
     paused = reader.run_pass()
     assert (paused.records, paused.is_failing, paused.wait > 0) == (0, False, True)
     assert (subjects(), source.closed) == (["a"], 1)
@@ -61,7 +62,7 @@ def test_a_paused_stream_is_left_and_read_again_once_it_is_resumed():
     assert (status.state, status.paused_by, status.lag) == ("paused", "user:hermes", None)
     assert status.seen_at is not None
 
-    assert steering.resume("list", by="user:hermes")
+    assert resume(SubmissionStream, "list", by="user:hermes")
     reader.run_pass()
     assert subjects() == ["a", "b"]
     assert list_submission_streams(timezone.now())[0].state == "reading"
@@ -73,9 +74,9 @@ def test_a_group_that_waits_when_its_stream_is_paused_is_one_email_each_later():
     assert reader.run_pass().wait > 0
     assert subjects() == ["a"]
 
-    steering.pause("list", by="user:hermes")
+    pause(SubmissionStream, "list", by="user:hermes")
     reader.run_pass()
-    steering.resume("list", by="user:hermes")
+    resume(SubmissionStream, "list", by="user:hermes")
     ApiKey.objects.update(emails_per_minute=None)
     reader.run_pass()
 
