@@ -4,6 +4,7 @@ Rows come in as JSON parameters (`mercury.lib.database.recordset`), named `r`, s
 """
 
 import datetime as dt
+import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -144,6 +145,18 @@ MARK_DUPLICATES = """
     RETURNING mails_mail.id, mails_mail.last_event_at
 """
 
+# The moment that an email's next event is dated no earlier than. Whoever appends an event waits for no lock: where a step
+# is being taken, it is dated by the clock that it is taken by.
+ADVANCE_TIMELINES = """
+    UPDATE mails_mail SET last_event_at = free.at
+    FROM (
+        SELECT mail.id, r.at FROM {rows} JOIN mails_mail AS mail ON mail.id = r.id
+        WHERE COALESCE(mail.last_event_at, 0) < r.at {skip_locked}
+    ) AS free
+    WHERE mails_mail.id = free.id
+"""
+SKIP_LOCKED = {"postgresql": "FOR NO KEY UPDATE OF mail SKIP LOCKED", "sqlite": ""}
+
 # Keys that are neither in use nor about to be; the row of an expired one is taken over. On PostgreSQL the advisory lock
 # shows at once that another transaction is storing the same key, and nobody waits for it. A long list goes without, for
 # the server has room for some 6,400 locks (max_locks_per_transaction, 64, for each connection), and may wait for another
@@ -257,6 +270,13 @@ def close_attempts(rows: Rows) -> Iterator[Statement]:
     if rows:
         source, parameters = recordset.build("r", CLOSED_COLUMNS, rows)
         yield _close_attempts("r.", source), parameters
+
+
+def advance_timelines(moments: Mapping[uuid.UUID, int]) -> Iterator[Statement]:
+    """Yield the statement after which the next events of these emails are dated no earlier than these moments (ns)."""
+    if moments:
+        source, parameters = recordset.build("r", {"id": "uuid", "at": "int"}, list(moments.items()))
+        yield ADVANCE_TIMELINES.format(rows=source, skip_locked=SKIP_LOCKED[connection.vendor]), parameters
 
 
 def insert_rows(model: type[models.Model], columns: Columns, rows: Rows) -> Iterator[Statement]:

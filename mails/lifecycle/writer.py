@@ -135,15 +135,15 @@ def _store(new: Sequence[NewMail]) -> None:
         sql.insert_rows(MailLabel, sql.LABEL_COLUMNS, labels),
         sql.insert_rows(MailFile, sql.FILE_COLUMNS, files),
         sql.insert_rows(Rollup, counters.COLUMNS, _count_suppressed(new)),
-        sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows(_list_first_events(new))),
+        sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows((mail.mail.id, mail.events) for mail in new)),
+        *_append(
+            [
+                (mail.mail.copy_of, (mail.copied,))
+                for mail in new
+                if mail.copied is not None and mail.mail.copy_of is not None
+            ]
+        ),
     )
-
-
-def _list_first_events(new: Iterable[NewMail]) -> Iterator[tuple[uuid.UUID, tuple[EventDraft, ...]]]:
-    for mail in new:
-        yield mail.mail.id, mail.events
-        if mail.copied is not None and mail.mail.copy_of is not None:
-            yield mail.mail.copy_of, (mail.copied,)
 
 
 def _get_first_outcome(new: NewMail, address: str) -> tuple[str, str]:
@@ -248,10 +248,10 @@ def record_late(results: Iterable[LateResult]) -> None:
 
 def _store_late(results: Sequence[LateResult]) -> None:
     closed = [_get_closed_row(attempt) for _, attempt, _ in results if attempt]
-    events = _build_event_rows((mail_id, (event,)) for mail_id, _, event in results)
+    events = [(mail_id, (event,)) for mail_id, _, event in results]
     try:
         with transaction.atomic():
-            sql.execute(sql.close_attempts(closed), sql.insert_rows(Event, sql.EVENT_COLUMNS, events))
+            sql.execute(sql.close_attempts(closed), *_append(events))
     except (DataError, IntegrityError) as error:
         if len(results) == 1:
             log.exception("late_result_not_stored", mail=str(results[0][0]), error=type(error).__name__)
@@ -338,14 +338,14 @@ def append_client_event(mail: Mail, *, event: str, blob: str, by: str) -> Event:
     if stored["count"] >= CLIENT_EVENTS or stored["size"] + len(blob) > CLIENT_BLOBS:
         raise TooManyEvents
     at_ns = max(database_clock.now_ns(), mail.last_event_at or 0)
+    sql.execute(sql.advance_timelines({mail.pk: at_ns}))
     return Event.objects.create(mail=mail, created_at=at_ns, created_by=by, event=event, blob=blob)
 
 
 def append_event(mail_id: uuid.UUID, draft: EventDraft) -> None:
     """Record an event of Mercury's own that moves no email, dated no earlier than the email's last one."""
     last = Mail.objects.filter(pk=mail_id).values_list("last_event_at", flat=True).first()
-    rows = _build_event_rows([(mail_id, (replace(draft, at_ns=max(draft.at_ns, last or 0)),))])
-    sql.execute(sql.insert_rows(Event, sql.EVENT_COLUMNS, rows))
+    sql.execute(*_append([(mail_id, (replace(draft, at_ns=max(draft.at_ns, last or 0)),))]))
 
 
 def is_serving(account: str, version: dt.datetime | None) -> bool:
@@ -441,6 +441,15 @@ def _date_events(won: Iterable[tuple[Step, _MovedMail]]) -> Iterator[tuple[uuid.
         at_ns = mail.last_event_at
         went_back = at_ns > _find_last_moment(step.events)
         yield step.mail_id, tuple(replace(event, at_ns=at_ns) for event in step.events) if went_back else step.events
+
+
+def _append(events: Sequence[tuple[uuid.UUID, tuple[EventDraft, ...]]]) -> Iterator[Iterator[sql.Statement]]:
+    """Yield the statements that add events to emails whose step they are not; no later event is dated before them."""
+    moments: dict[uuid.UUID, int] = {}
+    for mail_id, drafts in events:
+        moments[mail_id] = max(_find_last_moment(drafts), moments.get(mail_id, 0))
+    yield sql.advance_timelines(moments)
+    yield sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows(events))
 
 
 def _build_event_rows(events: Iterable[tuple[uuid.UUID, tuple[EventDraft, ...]]]) -> list[tuple[Any, ...]]:

@@ -5,13 +5,15 @@ import datetime as dt
 import pytest
 
 from mails.actions import apply
+from mails.intake import copies
+from mails.intake.accept import accept
 from mails.lifecycle import writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.lifecycle.values import EventDraft
 from mails.maintenance import leadership, sweeper
 from mails.models import Mail, PeriodicTask, Worker
 from mails.states import WORKER_SILENCE, Action, Status
-from mails.tests.builders import a_mail, dispatch, event_names, reloaded
+from mails.tests.builders import COMMAND, a_mail, dispatch, event_names, reloaded
 from mails.tests.dispatch.test_locked_rows import sent_by
 from mercury.lib.database import database_clock
 
@@ -120,6 +122,29 @@ def test_no_door_dates_an_event_before_the_last_one(olympus, jump):
     assert moments == sorted(moments)
     assert moments[-1] > now_ns
     assert call.mail.id == mail.pk
+
+
+@pytest.mark.parametrize(
+    "append",
+    [
+        lambda mail, event: writer.append_event(mail.pk, event),
+        lambda mail, event: writer.append_client_event(mail, event="READ", blob="", by="key:shop"),
+        lambda mail, event: writer.record_late([(mail.pk, None, event)]),
+        lambda mail, event: dispatch() and accept([copies.build_copy(reloaded(mail), by="hermes")], client=COMMAND),
+    ],
+    ids=["of Mercury's own", "of a client", "late result", "copy"],
+)
+def test_what_follows_is_dated_no_earlier_than_an_event_that_moved_nothing(olympus, jump, append):
+    mail = a_mail()
+    append(mail, EventDraft(event="NOTED", by="worker", at_ns=database_clock.now_ns()))
+    jump(-HOUR)
+    database_clock.look()
+    sweeper.bring_forward()
+
+    assert dispatch() == 1
+    writer.append_client_event(reloaded(mail), event="READ", blob="", by="key:shop")
+    moments = list(mail.events.order_by("id").values_list("created_at", flat=True))
+    assert moments == sorted(moments)
 
 
 def test_an_email_of_the_version_before_is_written_on(olympus):
