@@ -1,5 +1,7 @@
 """A server that a private authority vouches for, over each transport."""
 
+import ssl
+
 import pytest
 
 from mercury.lib.runtime import event_loop
@@ -52,6 +54,28 @@ def test_surplus_replies_are_found_behind_tls_too(tmp_path, between):
     first, second, server = event_loop.run(scenario())
 
     assert (type(first), type(second), server.connections) == (Accepted, Accepted, 2)
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_a_private_authority_needs_no_key_identifier(tmp_path, monkeypatch, is_strict):
+    ca, context = certificates.with_authority(tmp_path, has_identifiers=False)
+    create = ssl.create_default_context
+
+    def create_as_of_python_3_13(*, cadata):
+        created = create(cadata=cadata)
+        created.verify_flags |= ssl.VERIFY_X509_STRICT * is_strict
+        return created
+
+    monkeypatch.setattr(ssl, "create_default_context", create_as_of_python_3_13)
+
+    async def scenario():
+        async with (
+            ScriptedServer(tls=context) as server,
+            Sender(deadline=5, connect_timeout=1, concurrency=1) as sender,
+        ):
+            return await sender.send(accounts.smtp(server.port, security="starttls", ca=ca), accounts.mail())
+
+    assert isinstance(event_loop.run(scenario()), Accepted)
 
 
 def test_without_its_authority_the_server_is_not_believed(tmp_path):
