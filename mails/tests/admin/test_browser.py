@@ -94,6 +94,7 @@ def test_a_bulk_action_in_the_background_is_watched_live(visitor, monkeypatch):
     expect(page.locator("#poller")).to_have_count(0)
 
 
+@pytest.mark.one_leg
 def test_lists_go_by_keys_that_can_be_switched_off(visitor):
     a_mail(subject="First")
     a_mail(subject="Second")
@@ -131,6 +132,7 @@ CUT_OFF = """() => [...document.querySelectorAll(".scroller")]
 
 
 @browser_only
+@pytest.mark.one_leg
 @pytest.mark.parametrize("url", ["/admin/", "/admin/mails/mail/", "/admin/providers/account/"])
 def test_nothing_is_cut_off_at_1380_pixels_and_no_button_lies_off_a_phones_screen(visitor, olympus, hades, url):
     a_mail()
@@ -145,6 +147,7 @@ def test_nothing_is_cut_off_at_1380_pixels_and_no_button_lies_off_a_phones_scree
 
 
 @browser_only
+@pytest.mark.one_leg
 def test_a_phone_keeps_the_axis_of_a_chart_in_view(visitor, olympus):
     a_mail()
     dispatch_in_thread()
@@ -164,6 +167,7 @@ CUT_LABELS = """() => [...document.querySelectorAll(".y-axis text")]
 
 
 @browser_only
+@pytest.mark.one_leg
 @pytest.mark.parametrize("width", [1380, 390])
 @pytest.mark.parametrize(("seconds", "label"), [(7900, "150 min"), (0.45, "500 ms")])
 def test_no_label_of_an_axis_is_cut_off(visitor, width, seconds, label):
@@ -181,6 +185,7 @@ def test_no_label_of_an_axis_is_cut_off(visitor, width, seconds, label):
 
 
 @browser_only
+@pytest.mark.one_leg
 @pytest.mark.parametrize("url", ["/", "/mails/", "/admin/mails/mail/", "/admin/providers/account/", "/admin/sandbox/"])
 def test_every_page_says_that_sending_is_paused(visitor, url):
     pauses.pause(by="user:hermes")

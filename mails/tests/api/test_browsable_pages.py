@@ -10,7 +10,7 @@ from mails.models import Mail
 from mails.tests.callers import HELLO, MAILS
 from mails.tests.people import hermes
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.one_leg, pytest.mark.django_db(transaction=True)]
 
 
 def test_the_documentation_sends_its_example_with_a_key(visitor):

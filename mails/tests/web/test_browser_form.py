@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @browser_only
+@pytest.mark.one_leg
 def test_errors_lead_to_their_fields_and_keep_what_was_typed(visitor):
     page = visitor.sign_in(zeus())
 
@@ -34,6 +35,7 @@ def test_errors_lead_to_their_fields_and_keep_what_was_typed(visitor):
 
 
 @browser_only
+@pytest.mark.one_leg
 def test_the_form_is_shown_as_code(visitor):
     page = visitor.sign_in(zeus())
 
@@ -43,6 +45,7 @@ def test_the_form_is_shown_as_code(visitor):
 
 
 @browser_only
+@pytest.mark.one_leg
 def test_tabs_go_by_arrow_keys(visitor):
     page = visitor.sign_in(zeus())
 
@@ -55,6 +58,7 @@ def test_tabs_go_by_arrow_keys(visitor):
 
 
 @browser_only
+@pytest.mark.one_leg
 def test_times_switch_to_the_viewers_zone(chromium, live_server, olympus):
     mail = a_mail()
     visitor = Visitor(chromium, live_server.url, timezone_id="Asia/Tokyo")
@@ -215,6 +219,7 @@ def test_files_are_dropped_onto_the_page(visitor):
 
 
 @browser_only
+@pytest.mark.one_leg
 def test_the_preview_follows_what_is_typed_and_stays_out_of_the_history(visitor):
     page = visitor.sign_in(zeus())
     before = page.evaluate("history.length")
@@ -231,6 +236,7 @@ def test_the_preview_follows_what_is_typed_and_stays_out_of_the_history(visitor)
 
 
 @browser_only
+@pytest.mark.one_leg
 def test_without_scripts_the_form_has_all_it_needs(chromium, live_server, olympus):
     visitor = Visitor(chromium, live_server.url, java_script_enabled=False)
     page = visitor.sign_in(zeus())

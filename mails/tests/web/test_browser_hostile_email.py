@@ -12,7 +12,7 @@ from mails.tests.web.browser import browser_only, store_hostile_email
 from mercury.lib.mail import html_cleaning
 from mercury.lib.mail.html_cleaning import CleanHtml
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.one_leg, pytest.mark.django_db(transaction=True)]
 
 
 class Evil(BaseHTTPRequestHandler):

@@ -102,6 +102,7 @@ def test_each_event_appears_with_the_next_poll(visitor, olympus, hades, monkeypa
 
 
 @browser_only
+@pytest.mark.one_leg
 def test_polling_pauses_and_says_so(visitor):
     page = visitor.sign_in(zeus())
     fill_and_send(page)
@@ -121,6 +122,7 @@ def test_polling_pauses_and_says_so(visitor):
 
 
 @browser_only
+@pytest.mark.one_leg
 def test_polling_slows_down_while_nothing_happens(visitor):
     mail = a_mail()
     page = visitor.page
@@ -140,6 +142,7 @@ def test_polling_slows_down_while_nothing_happens(visitor):
 
 
 @browser_only
+@pytest.mark.one_leg
 def test_a_lost_connection_is_said_and_tried_again(visitor):
     page = visitor.sign_in(zeus())
     fill_and_send(page)
@@ -169,6 +172,7 @@ def test_everything_works_without_script(chromium, live_server, olympus):
 
 
 @browser_only
+@pytest.mark.one_leg
 def test_the_title_the_icon_and_the_chart_of_a_live_page_follow_its_badge(visitor, olympus):
     olympus.disable()
     mail = a_mail()
