@@ -90,11 +90,12 @@ def move_clock(run: Run) -> None:
     postgresql = _get_postgresql(run)
     offset = Path(postgresql.log.parent, "clock")
     _set(offset, "+0")
-    # The monotonic clock is left alone. The file is read once a second.
+    # The monotonic clock is left alone. Each look reads the file: with a cache, the sessions of one server would have
+    # different clocks for a second, and whoever beats by one seems to be dead by the other.
     postgresql.environment = {
         "LD_PRELOAD": find_library("libfaketimeMT.so.1"),
         "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     run.testbed.configure(delay_ms=DELAY)
