@@ -24,7 +24,9 @@ _ADDRESS = re.compile(
     r"(?:(?<![^\s@<>\"'(),;:\[\]])[^\s@<>\"'(),;:\[\]]+|\"(?:[^\"\\\r\n]|\\.){1,64}\")@[^\s@<>\"'(),;:\[\]]+"
 )
 _SECRET = re.compile(
-    r"(mk_[a-z0-9]{8}_)[A-Za-z0-9_-]+|((?:Bearer|Basic) )\S+|(://[^\s:/@]*:)[^\s/@]+(?=@)", re.IGNORECASE
+    r"(mk_[a-z0-9]{8}_)[A-Za-z0-9_-]+|((?:Bearer|Basic) )\S+|(://[^\s:/@]*:)[^\s/@]+(?=@)"
+    r"|(/files/)[A-Za-z0-9_-]{22}\.[^\s'\"<>]+",  # a download link: whoever has its path may download
+    re.IGNORECASE,
 )
 
 Record = MutableMapping[str, Any]
@@ -99,5 +101,5 @@ def mask_private_fields(_logger: Any, _method: str, record: Record) -> Record:
 
 
 def _mask_text(text: str) -> str:
-    text = _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3]}[removed]", text)
+    text = _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3] or match[4]}[removed]", text)
     return _ADDRESS.sub("[address]", text)

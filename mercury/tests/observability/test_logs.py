@@ -5,7 +5,11 @@ import logging
 import pytest
 import structlog
 from django.test import Client
+from django.urls import reverse
 
+from mails.files import link_tokens
+from mails.tests.files.builders import a_link
+from mercury.lib.rest import download_slots
 from mercury.lib.runtime.queued_stream import QueuedStream
 from mercury.observability import logs
 
@@ -77,6 +81,23 @@ def test_no_address_subject_body_or_secret_is_logged(lines):
         assert private not in text
     assert "mk_abcdefgh_" in text
     assert "ValueError" in text
+
+
+@pytest.mark.django_db
+def test_a_server_error_does_not_log_the_path_of_a_download_link(client, written, monkeypatch):
+    link = a_link()
+    page = reverse("download", args=[link_tokens.make_token(link.pk)])
+    file = client.post(page)["Location"]
+    stream = written("json")
+
+    monkeypatch.setattr(download_slots, "MOST", 0)
+    assert client.get(file).status_code == 503
+    upload = "/api/v1.0/files/01a20e2c-1a4e-7d05-9d3b-6a0c6f4f3a10"
+    logging.getLogger("anything").error("failed at '%s', see %s", page, upload)
+
+    refused, failed = map(json.loads, text(stream).splitlines())
+    assert refused["event"] == "Service Unavailable: /files/[removed]"
+    assert failed["event"] == f"failed at '/files/[removed]', see {upload}"
 
 
 def test_at_debug_nothing_more_is_shown():
