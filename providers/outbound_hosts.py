@@ -19,6 +19,7 @@ from yarl import URL
 
 _DNS_TTL = 30.0  # seconds
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")  # a cloud's metadata is in it; older Python calls most of it global
 _IPV6_AT_LARGE = ipaddress.ip_network("2000::/3")  # all that is assigned so far; the rest wraps or is reserved
 
 
@@ -60,7 +61,7 @@ def is_public(address: str) -> bool:
             return is_public(str(wrapped))
         if ip not in _IPV6_AT_LARGE:
             return False
-    return ip.is_global and not ip.is_multicast
+    return ip.is_global and not ip.is_multicast and ip not in _PROTOCOLS
 
 
 def check_addresses(host: str, addresses: Iterable[str], *, allowed: Collection[str]) -> None:
