@@ -4,6 +4,8 @@ A program that follows all links of an email only gets the page. The button asks
 the file: with ranges, so that a browser resumes what was interrupted.
 """
 
+import errno
+import time
 import uuid
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -11,7 +13,7 @@ from itertools import chain
 from typing import TypeVar
 
 import structlog
-from django.db import connection
+from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import content_disposition_header
@@ -39,6 +41,7 @@ Response = TypeVar("Response", bound=HttpResponseBase)
 PAGES_A_MINUTE = 120  # for one client's network
 SEND_SECONDS = 60.0  # that a client may take for one piece of a file
 BUSY_SECONDS = 30
+LOOK_SECONDS = 30.0  # between two looks whether the link of a download in progress was withdrawn
 _PRIVATE = {
     "Cache-Control": "private, no-store",
     "Referrer-Policy": "no-referrer",  # the address is the right
@@ -166,7 +169,7 @@ class _Answer:
         assert link.content is not None  # noqa: S101 (a link in these states has one)
         self.is_counted = False
         self._pieces = storage.iterate_range(link.content.location, part.start, part.stop)
-        self._download_id, self._unsent = download_id, part.length
+        self._link_id, self._download_id, self._unsent = link.pk, download_id, part.length
         self._first = b""
         self._is_open = True
         self._socket = request.META.get("gunicorn.socket")
@@ -180,9 +183,24 @@ class _Answer:
             connection.close()  # nothing asks the database for as long as the client takes
         if self._socket is not None:
             self._socket.settimeout(SEND_SECONDS)
+        looked_at = time.monotonic()
         for piece in chain((self._first,), self._pieces):
+            if time.monotonic() - looked_at >= LOOK_SECONDS:
+                if self._is_withdrawn():  # gunicorn hangs up without a word
+                    raise ConnectionResetError(errno.ECONNRESET, "The link was withdrawn.")
+                looked_at = time.monotonic()
             self._unsent -= len(piece)
             yield piece
+
+    def _is_withdrawn(self) -> bool:
+        """Return True if somebody has revoked the link since. A database that is away ends no download."""
+        try:
+            return DownloadLink.objects.filter(pk=self._link_id, revoked_at__isnull=False).exists()
+        except Error:
+            return False
+        finally:
+            if not connection.in_atomic_block:
+                connection.close()
 
     def abandon(self) -> None:
         """Give the slot back; nothing was sent."""

@@ -218,6 +218,21 @@ def test_a_link_that_ends_during_a_download_ends_that_too() -> None:
     assert (link.revoked_by, link.content_id) == ("user:hermes", None)
 
 
+def test_a_revoked_link_ends_the_download_in_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "CHUNK", 1000)
+    monkeypatch.setattr(pages, "LOOK_SECONDS", 0.0)
+    link = a_link()
+    answer = HERA.get(press(link))
+    pieces = iter(answer)
+    next(pieces)
+
+    downloads.revoke_link(link, by="zeus")
+
+    with pytest.raises(ConnectionResetError):
+        next(pieces)
+    assert Download.objects.get(link=link).sent == 1000
+
+
 def test_a_link_that_ends_between_look_and_count_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     link = a_link()
     address = press(link)
