@@ -6,7 +6,7 @@
 import difflib
 import importlib.util
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -30,12 +30,14 @@ from mercury.lib.commands import CHECK_TAG, make_printable
 from mercury.lib.runtime import private_files
 from providers import outbound_hosts
 from providers.accounts import environment
+from providers.accounts.config import AccountConfig
 from providers.kinds.catalog import KINDS
 
 LEASE_MARGIN = timedelta(seconds=30)  # from the end of a request to the end of its lease
 WORKER_RESTART_TIME = timedelta(minutes=1)  # longer than a restart takes
 SANDBOXES = frozenset(key for key, kind in KINDS.items() if not kind.capabilities.delivers)
 ADD_ACCOUNT = "Set PROVIDER_<NAME> (docs/providers.md), or add an account in the admin."
+SECRET_NEEDED = 32  # characters; Django warns below 50. Fewer are a placeholder that was left, or a password
 SQLITE_NEEDED = (3, 35)  # UPDATE … RETURNING, which the claim uses
 
 
@@ -298,20 +300,43 @@ def check_secrets(**_: Any) -> list[CheckMessage]:
 
 
 def check_destinations(**_: Any) -> list[CheckMessage]:
-    """Report accounts of the environment whose secret would be sent without TLS. Mercury makes no requests for them."""
+    """Report accounts of the environment that Mercury makes no requests for, because of where they lead.
+
+    Their secret would be sent without TLS, or their host is a private address. Asks no DNS: a name may lead there, too.
+    """
     try:
         accounts_named = environment.parse_accounts(settings.MERCURY_ENVIRONMENT)
     except ImproperlyConfigured:
         return []  # `check_accounts` reports it
     allowed = outbound_hosts.get_allowed_hosts()
+    called = {name: config for name, config in sorted(accounts_named.items()) if config.kind not in SANDBOXES}
+    return [
+        *_list_private(called, allowed),
+        *_list_exposed(called, allowed),
+    ]
+
+
+def _list_private(accounts: Mapping[str, AccountConfig], allowed: Collection[str]) -> Iterator[CheckMessage]:
+    for name, account in accounts.items():
+        try:
+            outbound_hosts.check_literal(outbound_hosts.get_host(account.options), allowed=allowed)
+        except outbound_hosts.HostNotAllowed as error:
+            yield Error(
+                f"The host of account '{name}' is the private address '{error.host}', so the account is not used.",
+                hint="To allow it, add it to MERCURY_PRIVATE_HOSTS_ALLOWED, without a port.",
+                id="mercury.E015",
+            )
+
+
+def _list_exposed(accounts: Mapping[str, AccountConfig], allowed: Collection[str]) -> list[CheckMessage]:
     return [
         Error(
             f"The secret of account '{name}' would be sent without TLS, so the account is not used.",
             hint="Use TLS. To allow it without TLS, add its host to MERCURY_PRIVATE_HOSTS_ALLOWED.",
             id="mercury.E010",
         )
-        for name, account in sorted(accounts_named.items())
-        if account.kind not in SANDBOXES and outbound_hosts.is_secret_exposed(account.options, allowed=allowed)
+        for name, account in accounts.items()
+        if outbound_hosts.is_secret_exposed(account.options, allowed=allowed)
     ]
 
 
@@ -372,6 +397,14 @@ def _list_unsafe_settings(because: str) -> list[CheckMessage]:
                 f"{because}, but SECRET_KEY is not set. The generated key is only for local use.",
                 hint="Set SECRET_KEY to at least 50 random characters, the same for all processes.",
                 id="mercury.E006",
+            )
+        )
+    elif len(settings.SECRET_KEY) < SECRET_NEEDED:
+        found.append(
+            Error(
+                f"{because}, but SECRET_KEY has only {len(settings.SECRET_KEY)} characters, and can be guessed.",
+                hint="Set SECRET_KEY to at least 50 random characters, the same for all processes.",
+                id="mercury.E014",
             )
         )
     if settings.DEBUG:

@@ -122,7 +122,12 @@ def is_secret_exposed(options: Mapping[str, Any], *, allowed: Collection[str]) -
 def check_secret(options: Mapping[str, Any], *, allowed: Collection[str]) -> None:
     """Raise SecretExposed if these options would send the account's secret without TLS to a host that is not listed."""
     if is_secret_exposed(options, allowed=allowed):
-        raise SecretExposed(extract_host(options["api_url"]) if "api_url" in options else options["host"])
+        raise SecretExposed(get_host(options))
+
+
+def get_host(options: Mapping[str, Any]) -> str:
+    """Return the host that an account with these options connects to."""
+    return extract_host(options["api_url"]) if "api_url" in options else str(options["host"])
 
 
 def is_unencrypted(url: str) -> bool:

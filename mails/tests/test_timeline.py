@@ -76,6 +76,31 @@ def test_a_refusal_says_the_answer_its_failure_class_and_that_nothing_was_sent()
     assert entry.tone == "bad"
 
 
+@pytest.mark.parametrize(
+    ("failure_class", "title", "sentence"),
+    [
+        ("provider", "olympus was not reached", "Dns after 812 ms. Provider error; definitely not sent. No such host."),
+        (
+            "local",
+            "No request to olympus",
+            "Dns after 812 ms. Error on Mercury's own machine; definitely not sent. The account is not the cause. No such host.",
+        ),
+    ],
+)
+def test_a_failure_without_an_answer_quotes_none(failure_class, title, sentence):
+    blob = {
+        "service": "olympus",
+        "failure_class": failure_class,
+        "reason_code": "dns",
+        "reason": "No such host.",
+        "latency_ms": 812,
+    }
+
+    entry = describe("FAILURE", blob)
+
+    assert (entry.title, entry.sentence) == (title, sentence)
+
+
 @pytest.mark.parametrize("code", [NEVER_CALLED, STORAGE_AWAY, HoldReason.FILE_MISSING])
 def test_an_attempt_without_a_request_quotes_no_answer(code):
     blob = {"service": "olympus", "failure_class": "rate", "reason_code": code, "reason": "The storage is away."}
@@ -187,8 +212,8 @@ def test_earlier_rounds_fold_and_say_what_came_of_them():
     events = [
         event("NEW"),
         event("DEQUEUE", {"round": 1}, number=2),
-        event("FAILURE", {"service": "olympus"}, number=3),
-        event("FAILURE", {"service": "hades"}, number=4),
+        event("FAILURE", {"service": "olympus", "status_code": 503}, number=3),
+        event("FAILURE", {"service": "hades", "status_code": 503}, number=4),
         event("DEQUEUE", {"round": 2}, number=5),
         event("DONE", {"service": "hades"}, number=6),
     ]

@@ -63,7 +63,7 @@ def _advise_on_rejected(mail: Mail, events: Sequence[Event]) -> Advice:
     application = mail.api_key.name if mail.api_key else ""
     sender = "The sender"
     if mail.source == Source.API and application:
-        sender = f"The application {replace_unprintable(application)}"
+        sender = f"The application with the key “{replace_unprintable(application)}”"
     return Advice(
         title="Rejected: it failed validation and was never queued.",
         errors=errors[:ERRORS_SHOWN] or ["No error was recorded."],

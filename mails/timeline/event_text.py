@@ -198,11 +198,16 @@ def _describe_failure(mail: Mail, payload: EventPayload) -> Entry:
         if payload.get_number("repeat_in") is not None
         else _FAILURE_WORDS.get(payload.get_text("failure_class"), ""),
     ]
+    has_reply = payload.get_number("status_code") is not None
     if reason:
-        parts.append(f" The reply: “{shorten(reason, 300)}”")
+        parts.append(f" The reply: “{shorten(reason, 300)}”" if has_reply else f" {shorten(reason, 300)}")
     if (wait := payload.get_number("retry_after")) is not None:
         parts.append(f" It asks to wait {durations.format_duration(wait)}.")
-    return Entry(title=f"Refused by {service}", parts=tuple(parts), tone="bad", icon="cross")
+    title = f"Refused by {service}"
+    if not has_reply:  # the words are Mercury's own
+        is_unreached = payload.get_text("failure_class") == FailureClass.PROVIDER.value
+        title = f"{service} was not reached" if is_unreached else f"No request to {service}"
+    return Entry(title=title, parts=tuple(parts), tone="bad", icon="cross")
 
 
 _IN_PROGRESS = "The earlier request with the same idempotency key is still in progress there; it is repeated later."

@@ -158,6 +158,17 @@ def test_a_real_installation_is_silent(a_real_installation):
     assert [*checks.check_hosts(), *checks.check_production(), *checks.check_accounts_in_use()] == []
 
 
+def test_a_secret_that_can_be_guessed_does_not_start_where_strangers_are(a_real_installation):
+    a_real_installation.ALLOWED_HOSTS = ["mail.example.com"]
+    a_real_installation.SECRET_KEY = "…"
+
+    [error] = checks.check_hosts()
+    a_real_installation.ALLOWED_HOSTS = ["localhost"]
+
+    assert (error.id, "has only 1 characters" in error.msg) == ("mercury.E014", True)
+    assert checks.check_hosts() == []
+
+
 @pytest.mark.parametrize("hosts", [["mail.example.com"], ["10.0.0.5"], ["*"], ["localhost", ".example.com"]])
 def test_strangers_meet_no_made_secret_and_no_debug(a_real_installation, hosts):
     a_real_installation.ALLOWED_HOSTS = hosts
@@ -355,4 +366,19 @@ def test_a_secret_that_would_go_out_without_tls_is_reported(settings):
     assert ids(found) == ["mercury.E010", "mercury.E010"]
     assert "hades" in found[0].msg
     assert "thunder" not in f"{found}"
+    assert checks.check_destinations() == []
+
+
+def test_an_account_whose_host_is_a_private_address_is_reported(settings):
+    settings.MERCURY_ENVIRONMENT = {
+        "PROVIDER_HADES": "smtp://127.0.0.1:2525?security=none",
+        "PROVIDER_OLYMPUS": "sendgrid://:KEY@?api_url=https://10.0.0.5/v3/",
+        "PROVIDER_RELAY": "smtp://relay.olimpus.com",
+    }
+
+    found = checks.check_destinations()
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1", "10.0.0.5"]
+
+    assert ids(found) == ["mercury.E015", "mercury.E015"]
+    assert "'127.0.0.1'" in found[0].msg
     assert checks.check_destinations() == []

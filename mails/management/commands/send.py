@@ -66,7 +66,9 @@ class Command(commands.MercuryCommand):
                 metavar="NAME=TEXT",
                 help=f"{submission.get_field(name).label}: one name and its text. Repeatable. docs/api.md says what is allowed.",
             )
-        _add_field(parser, "--tag", "tags", action="append", default=[], metavar="WORD", more="One a time; repeatable.")
+        _add_field(
+            parser, "--tag", "tags", action="append", default=[], metavar="WORD", more="One at a time; repeatable."
+        )
         _add_field(parser, "--unsubscribe-url", "unsubscribe_url", metavar="URL")
         _add_field(parser, "--unsubscribe-mailto", "unsubscribe_mailto", metavar="ADDRESS")
         _add_field(parser, "--guarantee", "delivery_guarantee")

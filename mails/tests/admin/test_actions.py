@@ -218,6 +218,8 @@ def test_a_queue_is_paused_and_resumed_from_the_overview(operator, olympus):
     assert pause not in shown_page
     page = operator.get(page_of(mail)).content.decode()
     assert "Queue text is paused since" in page
+    listed = operator.get("/mails/").content.decode()
+    assert (listed.count(resume), listed.count("(“wrong template”)")) == (1, 1)
     assert "Waiting: queue text is paused" in page
     assert dispatch() == 0
     asked = operator.get(resume).content.decode()

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 import psycopg2
 import redis
 from django.conf import settings
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from mercury.lib import commands
 from mercury.lib.commands import ExitCode
@@ -86,6 +87,11 @@ class Command(commands.MercuryCommand):
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Run each leg; fail if one failed."""
+        if find_spec("pytest") is None:
+            raise CommandError(
+                "pytest is not installed here. Install what the tests need, once: make .venv/installed-dev, or\n"
+                "  python -m pip install --require-hashes -r requirements-dev.txt"
+            )
         arguments = _build_arguments(options)
         results = {leg.name: _run(leg, arguments) for leg in LEGS if options["leg"] in {None, leg.name}}
         if options["coverage"]:
