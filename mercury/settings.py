@@ -110,6 +110,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "mercury.middleware.request_id.set_request_id",
+    "mercury.middleware.head_requests.leave_out_bodies",
     "mercury.middleware.database.bound_waits",
     "mercury.middleware.client_ip.set_client_address",
     "mercury.middleware.unreadable_headers.refuse_unreadable_headers",

@@ -6,11 +6,12 @@ import pytest
 from django.core.exceptions import BadRequest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import InterfaceError, OperationalError
+from django.http import HttpResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory
 from gunicorn.http.errors import InvalidChunkSize, NoMoreData
 
 from mercury.lib.database.database_bounds import waits
-from mercury.middleware import body_limits, client_ip, csp, database
+from mercury.middleware import body_limits, client_ip, csp, database, head_requests
 from mercury.middleware.csp import POLICY
 from mercury.observability import health
 
@@ -32,6 +33,22 @@ def test_a_clients_own_request_id_is_kept(sent):
 @pytest.mark.parametrize("sent", ["", "x" * 65, "a b", "a\nb", "<script>", "ä"])
 def test_an_insane_request_id_is_replaced(sent):
     assert Client().get(LIVE, HTTP_X_REQUEST_ID=sent)["X-Request-ID"] != sent
+
+
+@pytest.mark.parametrize(
+    "answer", [lambda: HttpResponse(b"twelve bytes"), lambda: StreamingHttpResponse([b"twelve ", b"bytes"])]
+)
+@pytest.mark.parametrize(("method", "body"), [("GET", b"twelve bytes"), ("HEAD", b"")])
+def test_an_answer_to_head_has_no_body(answer, method, body):
+    response = head_requests.leave_out_bodies(lambda request: answer())(RequestFactory().generic(method, "/"))
+
+    assert b"".join(response) == body
+
+
+def test_an_answer_to_head_has_the_length_of_the_one_to_get():
+    response = head_requests.leave_out_bodies(health.check_live)(RequestFactory().head("/"))
+
+    assert (response.content, int(response["Content-Length"])) == (b"", len(Client().get(LIVE).content))
 
 
 def test_the_strict_policy_is_on_every_answer():
