@@ -2,7 +2,7 @@
 
 No API key, no rules but the serializer's, no wake-up, and of all middleware only what gives an answer its length. An
 `Idempotency-Key` is stored and never looked at. `by-orm` writes as anybody would at first; `by-statement` writes the
-rows of a mail by Mercury's one statement, and a key's by another.
+rows of an email by Mercury's one statement, and a key's by another.
 """
 
 import datetime as dt
@@ -29,7 +29,7 @@ NAMES = (EventName.NEW, EventName.ACCEPTED, EventName.ENQUEUE)
 
 
 class Submission(serializers.Serializer[Any]):
-    """A mail."""
+    """An email."""
 
     sender = serializers.EmailField(max_length=256)
     recipient = serializers.EmailField(max_length=320)
@@ -38,7 +38,7 @@ class Submission(serializers.Serializer[Any]):
 
 
 def build_mail(given: Mapping[str, Any], now: dt.datetime) -> Mail:
-    """Return the row of a mail."""
+    """Return the row of an email."""
     return Mail(
         id=uuid7(),
         created_at=now,
@@ -56,7 +56,7 @@ class Bare(APIView):
     renderer_classes = (JSONRenderer,)
 
     def post(self, request: Request) -> Response:
-        """Take a mail."""
+        """Take an email."""
         submission = Submission(data=request.data)
         submission.is_valid(raise_exception=True)
         now_ns = database_clock.now_ns()
@@ -99,7 +99,7 @@ class ByStatement(Bare):
 
 
 def build_new(mail: Mail, given: Mapping[str, Any], now_ns: int, key: IdempotencyKey | None = None) -> NewMail:
-    """Return the rows of a mail, as Mercury's statement takes them."""
+    """Return the rows of an email, as Mercury's statement takes them."""
     state = MailState(status=Status.QUEUED, next_attempt_at=mail.created_at)
     events = tuple(EventDraft(event=name, by=Actor.MAIL_SERVICE, at_ns=now_ns) for name in NAMES)
     message = Message(

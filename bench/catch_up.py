@@ -33,7 +33,7 @@ class Aftermath:
 
     backlog: int
     catch_up: float  # from its end until a new mail leaves at once again
-    longest: float  # that a mail waited
+    longest: float  # that an email waited
     late: int  # emails that waited longer than a minute, when `oldest_waiting` speaks up
 
 

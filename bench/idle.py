@@ -67,7 +67,7 @@ def _post(port: int, key: str, name: str, mails: int) -> dict[str, tuple[int, in
         answer.read()
         times[subject] = began, time.monotonic_ns()
         if answer.status != http.HTTPStatus.ACCEPTED:
-            raise SystemExit(f"A mail was answered with {answer.status}.")
+            raise SystemExit(f"An email was answered with {answer.status}.")
         time.sleep(random.uniform(*PAUSE))
     connection.close()
     return times

@@ -124,7 +124,7 @@ class Figures:
 
 
 def measure(contestant: Contestant, run: Run) -> Figures:
-    """Let it send its backlog. Raises NotDone if a mail is missing."""
+    """Let it send its backlog. Raises NotDone if an email is missing."""
     with contestant.prepare(run) as ready:
         processes = Processes(ready.start())
         try:

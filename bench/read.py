@@ -148,7 +148,7 @@ def ask(key: str, mails: int) -> None:
         ("admin search, any field", admin, f"{pages}?q=hera4711"),
         ("admin search, a million further", admin, f"{pages}?q=subject:nosuch&far=1"),
         ("admin search, id", admin, f"{pages}?q=id:{mail}"),
-        ("admin, a mail's page", admin, f"{pages}{mail}/change/"),
+        ("admin, an email's page", admin, f"{pages}{mail}/change/"),
         ("api list, first page", api, listing),
         ("api list, first, expanded", api, f"{listing}?expand=true"),
         ("api list, in the middle", api, f"{listing}?page={deep}"),
@@ -159,7 +159,7 @@ def ask(key: str, mails: int) -> None:
         ("api list, discarded", api, f"{listing}?filter=status,eq,discarded"),
         ("api list, one recipient", api, f"{listing}?filter=recipient,eq,hera4711@olimpus.com"),
         ("api list, subject like", api, f"{listing}?filter=subject,like,mail 4711%25"),
-        ("api, a mail", api, f"{listing}{mail}"),
+        ("api, an email", api, f"{listing}{mail}"),
         ("api, its events, expanded", api, f"{listing}{mail}/events/?expand=true"),
     ):
         _say(name, client.get, path)

@@ -1,6 +1,6 @@
 """A provider and a mail server that only take, so that a benchmark measures the sender: `python bench/sink.py`.
 
-HTTP is SendGrid's `v3/mail/send` as far as a good mail goes; `providers.tests.support.local_provider` knows the bad ones. A mail
+HTTP is SendGrid's `v3/mail/send` as far as a good mail goes; `providers.tests.support.local_provider` knows the bad ones. An email
 costs a few hundredths of a millisecond, for it is read only when somebody asks what was received.
 
     GET  /count          {"count": 2}
@@ -36,7 +36,7 @@ class Sink:
         self.bodies: deque[tuple[int, bytes]] = deque(maxlen=KEEP)
 
     def take(self, arrived_ns: int, body: bytes) -> None:
-        """Keep a mail."""
+        """Keep an email."""
         self.count += 1
         if self.remember in body:
             self.bodies.append((arrived_ns, body))

@@ -1,4 +1,4 @@
-"""A mail's life: intake, lifecycle, dispatch, and the doors to them."""
+"""An email's life: intake, lifecycle, dispatch, and the doors to them."""
 
 from django.apps import AppConfig
 

@@ -49,7 +49,7 @@ router.register("stats", StatsViewSet, basename="api-stats")
 root = ApiRoot.as_view(router=router)
 api = [path("", root, name="api-root"), *router.urls, path("schema", OpenApiSchema.as_view(), name="schema")]
 
-details = RedirectView.as_view(pattern_name="mail")  # where the prototype showed a mail
+details = RedirectView.as_view(pattern_name="mail")  # where the prototype showed an email
 urlpatterns = [
     path("api/v1.0/", include(api)),  # first, for Django tries one pattern after the other
     path("api/v1.0", root),

@@ -11,7 +11,7 @@ if os.environ.get("OUTBOX_REUSE"):
 
 @app.task(ignore_result=True)
 def send(mail_id: int) -> None:
-    """Send a mail."""
+    """Send an email."""
     from outbox.sending import deliver
 
     deliver(mail_id)

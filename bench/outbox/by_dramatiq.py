@@ -15,7 +15,7 @@ dramatiq.set_broker(RedisBroker(url=os.environ["OUTBOX_REDIS"]))
 
 @dramatiq.actor
 def send(mail_id: int) -> None:
-    """Send a mail."""
+    """Send an email."""
     from outbox.sending import deliver
 
     deliver(mail_id)

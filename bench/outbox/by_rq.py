@@ -1,4 +1,4 @@
-"""The task in RQ: a job a mail."""
+"""The task in RQ: a job an email."""
 
 import os
 
@@ -14,7 +14,7 @@ queue = Queue("mails", connection=Redis.from_url(os.environ["OUTBOX_REDIS"]))
 
 
 def send(mail_id: int) -> None:
-    """Send a mail."""
+    """Send an email."""
     from outbox.sending import deliver
 
     deliver(mail_id)

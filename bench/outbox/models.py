@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Mail(models.Model):
-    """A mail, and what became of it."""
+    """An email, and what became of it."""
 
     sender = models.CharField(max_length=256)
     recipient = models.CharField(max_length=256)

@@ -52,7 +52,7 @@ CREATE INDEX event_by_mail ON mails_event (mail_id, id);
 """
 
 # A recipient and an attempt change once, and no index holds what changes: with the other half of a page free, the new
-# row stays on it and no index is touched (HOT). A mail's state is in its indexes, so that no room would help there;
+# row stays on it and no index is touched (HOT). An email's state is in its indexes, so that no room would help there;
 # it changes three times instead, and a large table must not wait until a fifth of its rows is dead.
 STORAGE_POSTGRESQL = """
 ALTER TABLE mails_recipient SET (fillfactor = 50);

@@ -1,7 +1,7 @@
 """Logs are events with fields, ours and the libraries' alike: readable at a console, JSON for a collector.
 
 No address, subject, body or secret at any level: fields of that kind are left out, and what looks like an address or a
-key is masked everywhere, in exceptions too. Every line that is about a mail carries its id as `mail`.
+key is masked everywhere, in exceptions too. Every line that is about an email carries its id as `mail`.
 """
 
 import logging.config

@@ -1,6 +1,6 @@
 """Reports exceptions to Sentry, if SENTRY_DSN is set: what broke and where, and nothing of anybody's mail.
 
-What an exception says may quote a mail, so it stays in this process's log. An event is built from the names below;
+What an exception says may quote an email, so it stays in this process's log. An event is built from the names below;
 whatever else the SDK gathers, now or in a later version, is not sent. `settings` says where to; `apps` starts it.
 """
 

@@ -1,4 +1,4 @@
-// Asks for news of a mail while it moves: every 2 s, after ten quiet answers (or none) ever slower up to 30 s, never in a
+// Asks for news of an email while it moves: every 2 s, after ten quiet answers (or none) ever slower up to 30 s, never in a
 // hidden tab. The server decides what is new and when it ends: its last answer carries no poller.
 "use strict";
 {
@@ -19,7 +19,7 @@
     return Math.min(slower, Math.max(state.due - performance.now(), shortest()));
   }
 
-  // A mail that waits says when its next round begins: from then on it is looked at often again
+  // An email that waits says when its next round begins: from then on it is looked at often again
   function expect() {
     const dueIn = poller()?.dataset.dueIn;
     if (dueIn !== undefined && state.poller !== poller()) state.due = performance.now() + dueIn * 1000;

@@ -50,7 +50,7 @@ class SuppressionSerializer(serializers.Serializer[Suppression]):
 
 
 class NewSuppressionSerializer(StrictSerializer):
-    """An entry to be added. `mails.suppression.rules` checks the texts."""
+    """An entry to be added."""  # `mails.suppression.rules` checks the texts
 
     problem = ("invalid_suppression", "The suppression is not valid; see errors.")
     ignored: ClassVar[tuple[str, ...]] = ("id", "url", "source", "since")

@@ -108,7 +108,7 @@ class WebhookWithSecretSerializer(WebhookSerializer):
 
 
 class NewWebhookSerializer(StrictSerializer):
-    """A webhook to be added. `mails.events.webhooks` has the rules of its URL."""
+    """A webhook to be added."""  # `mails.events.webhooks` has the rules of its URL
 
     problem = ("invalid_webhook", "The webhook is not valid; see errors.")
     ignored = tuple(

@@ -68,7 +68,7 @@ class BatchActions(OwnMailsViewSet):
         throttle_classes=[],  # it counts emails, once the body is read
     )
     def batch(self, request: Request) -> Response:
-        """Create a batch of mails.
+        """Create a batch of emails.
 
         Up to 1,000 emails, each judged alone: 202 if all are accepted, else 207 with a result for each, in order. Those
         accepted are stored together, and cannot be lost after the answer. The fields are those of an email, and

@@ -57,7 +57,7 @@ class EventFeedViewSet(OwnMailsViewSet):
     required_scopes = {"GET": Scope.MAILS_READ}
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Poll the events of all mails.
+        """Poll the events of all emails.
 
         Of all emails of the client, oldest first. Each page has a `cursor`: ask with it for what is new, again and again.
         No event is missed, whatever is stored late, and none comes twice. A page looks at a limited number of

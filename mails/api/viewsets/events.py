@@ -51,14 +51,14 @@ class EventViewSet(OwnMailsViewSet):
         return Event.objects.of(find_mail(self.list_visible().only("id"), self.kwargs["mail_id"]).pk)
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """List the events of a mail."""
+        """List the events of an email."""
         return super().list(request, *args, **kwargs)
 
     @extend_schema(
         responses={201: EventSerializer}, parameters=[describe_header("Location", "The event's URL.", on=[201])]
     )
     def create(self, request: Request, mail_id: str) -> Response:
-        """Append an event to a mail.
+        """Append an event to an email.
 
         Only `event` is needed. An appended event never moves the email; the names of the sending model and of Mercury's
         own need the scope `events:system`. An email has room for 1,000 of them and a million characters of blobs: 409

@@ -52,7 +52,7 @@ from mercury.lib.rest.openapi import describe_header
 from mercury.lib.rest.pagination import Pagination
 from mercury.lib.rest.problems import FieldError, Problem, build_pointer
 
-LISTED_TEXT = 1_000_000  # bytes of text in one page of a list; a mail by itself has its whole text
+LISTED_TEXT = 1_000_000  # bytes of text in one page of a list; an email by itself has its whole text
 _MANAGE = {"POST": Scope.MAILS_MANAGE}
 
 
@@ -103,7 +103,7 @@ class MailViewSet(BatchActions):
         return self.list_visible()
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """List mails."""
+        """List emails."""
         return super().list(request, *args, **kwargs)
 
     def represent(self, rows: QuerySet[Mail]) -> Sequence[Any]:
@@ -127,7 +127,7 @@ class MailViewSet(BatchActions):
         ],
     )
     def create(self, request: Request) -> Response:
-        """Create a mail.
+        """Create an email.
 
         After the 202 it is stored and cannot be lost. As JSON, or with its files as a form (`multipart/form-data`): the part
         `mail` is the JSON, or each field is a part; files are `attachments`, or `inline` and shown under their names. The same Idempotency-Key gets the same answer for 24 hours.
@@ -151,7 +151,7 @@ class MailViewSet(BatchActions):
         serializer_class=requests.CopyMailSerializer,
     )
     def copy(self, request: Request, mail_id: str) -> Response:
-        """Send a copy of a mail.
+        """Send a copy of an email.
 
         A new email with all parts of one of the client's own, to the same recipients (blind copies too) or to others. It
         has its own id and Message-ID, and new download links; every rule of a submission applies. 409 `not_copyable`:
@@ -184,7 +184,7 @@ class MailViewSet(BatchActions):
         return Response(body, status=202, headers=headers)
 
     def retrieve(self, request: Request, mail_id: str) -> HttpResponseBase:
-        """Read a mail."""
+        """Read an email."""
         mail = find_mail(self.list_visible().prefetch_related("recipients"), mail_id)
         large_bodies.reserve(request, mail.size)
         obstacles = find_obstacles(mail)
@@ -195,7 +195,7 @@ class MailViewSet(BatchActions):
     @extend_schema(responses={200: ManagedMailSerializer, 202: ManagedMailSerializer})
     @action(detail=True, methods=["post"], required_scopes=_MANAGE, serializer_class=requests.CancelMailSerializer)
     def cancel(self, request: Request, mail_id: str) -> Response:
-        """Cancel a mail.
+        """Cancel an email.
 
         It is not sent any more; an attempt in progress may still succeed: 202, see `pending_action`.
         """
@@ -204,7 +204,7 @@ class MailViewSet(BatchActions):
     @extend_schema(responses={200: ManagedMailSerializer, 202: ManagedMailSerializer})
     @action(detail=True, methods=["post"], required_scopes=_MANAGE, serializer_class=requests.HoldMailSerializer)
     def hold(self, request: Request, mail_id: str) -> Response:
-        """Hold a mail.
+        """Hold an email.
 
         It stays where it is until it is released or cancelled.
         """
@@ -213,7 +213,7 @@ class MailViewSet(BatchActions):
     @extend_schema(responses={200: ManagedMailSerializer, 202: ManagedMailSerializer})
     @action(detail=True, methods=["post"], required_scopes=_MANAGE, serializer_class=requests.ReleaseMailSerializer)
     def release(self, request: Request, mail_id: str) -> Response:
-        """Release a mail.
+        """Release an email.
 
         A held email is due at once, a scheduled one at its time; a pending action is withdrawn.
         """
@@ -222,7 +222,7 @@ class MailViewSet(BatchActions):
     @extend_schema(responses={200: ManagedMailSerializer})
     @action(detail=True, methods=["post"], required_scopes=_MANAGE, serializer_class=requests.RescheduleMailSerializer)
     def reschedule(self, request: Request, mail_id: str) -> Response:
-        """Reschedule a mail.
+        """Reschedule an email.
 
         An email that is scheduled, queued or waits to retry is sent at `send_at`. 409 once it is being sent, held or
         final.
@@ -232,7 +232,7 @@ class MailViewSet(BatchActions):
     @extend_schema(responses={200: ManagedMailSerializer, 202: ManagedMailSerializer})
     @action(detail=True, methods=["post"], required_scopes=_MANAGE, serializer_class=requests.ReprocessMailSerializer)
     def reprocess(self, request: Request, mail_id: str) -> Response:
-        """Reprocess a mail.
+        """Reprocess an email.
 
         An email that was discarded, has expired, waits to retry or is held starts again with all accounts, with the same
         id and Message-ID. One with an unknown outcome must be resolved instead. `via`, `accounts` or `not_tried` bind it to
@@ -244,7 +244,7 @@ class MailViewSet(BatchActions):
     @extend_schema(responses={200: ManagedMailSerializer, 202: ManagedMailSerializer})
     @action(detail=True, methods=["post"], required_scopes=_MANAGE, serializer_class=requests.ResolveMailSerializer)
     def resolve(self, request: Request, mail_id: str) -> Response:
-        """Resolve a mail.
+        """Resolve an email.
 
         Decide the unknown outcome of a held email: `sent` ends it, `not-sent` queues it for the next account.
         """
@@ -253,7 +253,7 @@ class MailViewSet(BatchActions):
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
     @action(detail=True, url_path=r"files/(?P<number>[0-9]{1,4})", required_scopes={"GET": Scope.MAILS_READ})
     def file(self, request: Request, mail_id: str, number: str) -> HttpResponseBase:
-        """Download a file of a mail.
+        """Download a file of an email.
 
         The content, byte for byte, whatever its type is. 410 `gone` once retention has deleted it.
         """

@@ -335,5 +335,5 @@ def test_people_can_browse_to_it(client, django_user_model):
     page = client.get(reverse("api-mail-batch"), headers={"Accept": "text/html"})
 
     assert page.status_code == 405
-    assert "Create a batch of mails" in page.content.decode()
+    assert "Create a batch of emails" in page.content.decode()
     assert ZEUS not in page.content.decode()

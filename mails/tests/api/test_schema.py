@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 
 import pytest
 import schemathesis
@@ -25,6 +26,27 @@ schemathesis.serializer.alias(tus.MEDIA_TYPE, "application/octet-stream")
 @pytest.fixture
 def document(client):
     return client.get(SCHEMA).json()
+
+
+def list_sentences(value):
+    """Every summary and description in a part of the document."""
+    match value:
+        case dict():
+            for name, inner in value.items():
+                if name in ("summary", "description") and isinstance(inner, str):
+                    yield inner
+                yield from list_sentences(inner)
+        case list():
+            for inner in value:
+                yield from list_sentences(inner)
+
+
+def test_sentences_say_email_and_name_no_module(document):
+    wrong = re.compile(r"\b[Aa] mail\b|\bmails\b(?![/:_.])|`(?:mails|providers|mercury)\.(?!test)")
+    sentences = list(list_sentences(document))
+
+    assert len(sentences) > 500
+    assert [sentence for sentence in sentences if wrong.search(re.sub(r"\S*/\S*", "", sentence))] == []
 
 
 def test_the_schema_names_every_path_and_method(document):

@@ -47,7 +47,7 @@ _LOADS = re.compile(r"url|image|src|\\", re.IGNORECASE)  # \\ begins an escape, 
 _REMOTE = re.compile(r"\s*https?://", re.IGNORECASE)
 _LEADS = re.compile(r"\s*(https?|mailto|tel):", re.IGNORECASE)
 _PAGE = (
-    '<!doctype html><html><head><meta charset="utf-8"><title>HTML of a mail</title><style>'
+    '<!doctype html><html><head><meta charset="utf-8"><title>HTML of an email</title><style>'
     "html{{background:#fff;color:#000;color-scheme:light}}"
     "body{{margin:1rem;font:1rem/1.5 serif;overflow-wrap:break-word}}img{{max-width:100%}}"
     "pre{{white-space:pre-wrap;font:1rem/1.5 serif}}"

@@ -1,6 +1,6 @@
-"""A mail in bytes as a person may look at it: text, HTML, headers, source, files. Knows no model and no account.
+"""An email in bytes as a person may look at it: text, HTML, headers, source, files. Knows no model and no account.
 
-Nothing in a mail is trusted: whatever the bytes are, reading them raises nothing, and what is found is text that can be
+Nothing in an email is trusted: whatever the bytes are, reading them raises nothing, and what is found is text that can be
 encoded. A page still passes it through `printable`.
 """
 
