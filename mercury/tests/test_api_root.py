@@ -6,7 +6,7 @@ def test_the_root_names_each_endpoint_with_its_method_and_url():
 
     (version, endpoints), *others = answer.json()["versions"].items()
     assert (version, others) == ("v1.0", [])
-    assert endpoints["create a mail [POST]"] == "http://127.0.0.1:8000/api/v1.0/mails/"
+    assert endpoints["create an email [POST]"] == "http://127.0.0.1:8000/api/v1.0/mails/"
     assert endpoints["read an event [GET]"] == "http://127.0.0.1:8000/api/v1.0/mails/{mail_id}/events/{event_id}"
     assert endpoints["remove a provider account [DELETE]"].endswith("/api/v1.0/dispatcher/providers/{account_id}")
 
