@@ -24,7 +24,7 @@ from instance import Instance
 
 from chaos import servers
 
-SETTLED = 20.0  # seconds after which a worker has begun all that it does, periodic tasks too
+WARM_UP = 20.0  # seconds in which a worker begins all its tasks, periodic ones too, and opens their connections
 TABLES = ("mail", "content", "recipient", "attempt", "event", "idempotencykey", "rollup")
 A_CHECK = "(query LIKE 'SELECT %% FROM ONLY %% FOR KEY SHARE OF x')"
 PARTS = "relname = %s OR relname LIKE %s"  # a table, or the months of the events
@@ -188,7 +188,7 @@ def print_worker(stores: Stores, key: str, mails: int) -> None:
         intake.post(port, key, mails, clients=16, idempotent=True, content=prose())
         instance.wait_until(lambda: built.provider.count() == mails)
         print(f"in and out at once, 16 clients          {stores.asked().line(before, mails)}", flush=True)
-        until = time.monotonic() + SETTLED
+        until = time.monotonic() + WARM_UP
         sessions, connections = stores.sessions(), stores.redis_clients()
         while time.monotonic() < until:
             time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""What an operator does with a sink beside pausing it: publish events again, give up."""
+"""Replay and removal of event sinks by an operator. `mails.stream_pauses` pauses and resumes them."""
 
 import structlog
 from django.db import transaction

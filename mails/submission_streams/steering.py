@@ -1,4 +1,4 @@
-"""What an operator does with a stream that emails are accepted from, beside pausing it: give it up."""
+"""Removal of streams that emails are accepted from. `mails.stream_pauses` pauses and resumes them."""
 
 import structlog
 from django.db import transaction

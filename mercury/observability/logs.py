@@ -101,5 +101,5 @@ def mask_private_fields(_logger: Any, _method: str, record: Record) -> Record:
 
 
 def _mask_text(text: str) -> str:
-    text = _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3] or match[4]}[removed]", text)
+    text = _SECRET.sub(lambda match: f"{match[match.lastindex or 0]}[removed]", text)  # one group is what stays
     return _ADDRESS.sub("[address]", text)
